@@ -1,0 +1,307 @@
+"""How an exercise is checked: draw inputs, run the student's code on them, judge what came.
+
+A ``Check`` holds the two functions that belong to one exercise, ``inputs(rng)`` and
+``probe(implementation, case)``, and the data that the judgement needs: a right implementation
+(the oracle), known wrong ones (the mistakes), the points of every part. The probe runs beside
+the student's code; the judgement sees only the tensors and plain data that it returned.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_lib import student
+
+Case = dict[str, Any]
+"""One input: tensors and plain data. ``"part"`` is the part of the exercise that it tests,
+``"title"`` describes it in words."""
+
+Outputs = dict[str, Any]
+"""What came of one case: named tensors and plain data, or ``{"error": text}``."""
+
+VISIBLE_SEED = 0
+GRADED_ROUNDS = 3
+SECONDS = 10.0
+
+TOLERANCES = {
+    torch.float64: (1e-7, 1e-9),
+    torch.float32: (1e-4, 1e-6),
+    torch.float16: (5e-3, 2e-3),
+    torch.bfloat16: (5e-2, 2e-2),
+}
+"""Relative and absolute tolerance by dtype: wide enough for any order of the operations."""
+
+
+class Mistake(NamedTuple):
+    """A known wrong implementation, and the sentence for a student who wrote it."""
+
+    name: str
+    message: str
+    implementation: Any
+
+
+class Failure(NamedTuple):
+    """A case that went wrong: the first output that differs, what it should be, what it is."""
+
+    case: Case
+    outputs: Outputs
+    name: str
+    expected: Any
+    got: Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found. Its ``repr`` is the message, so that a notebook shows it."""
+
+    module: str
+    exercise: str
+    points: float
+    max_points: float
+    passed: bool
+    message: str
+    mistake: str | None = None
+
+    def __repr__(self) -> str:
+        return self.message
+
+
+class TimeLimit(BaseException):
+    """Student's code ran too long. Not an ``Exception``, so that ``except Exception`` lets it by."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The check of one exercise. Call it to run it.
+
+    Args:
+        module: the module that the student writes, for example ``"optimizers"``.
+        exercise: the name of the exercise, unique in the course.
+        target: the function or class of the module that is checked.
+        parts: what the exercise asks for, each with its points.
+        inputs: draws the cases, within each part the smallest first.
+        probe: runs an implementation on one case, which it may change, and returns what came.
+        oracle: a right implementation.
+        mistakes: the catalogue of wrong ones.
+        hints: from a nudge to nearly the answer.
+        forbidden: dotted names that the student's file must not use, because they are the
+            answer itself.
+    """
+
+    module: str
+    exercise: str
+    target: str
+    parts: dict[str, float]
+    inputs: Callable[[torch.Generator], list[Case]]
+    probe: Callable[[Any, Case], Outputs]
+    oracle: Any
+    mistakes: tuple[Mistake, ...] = ()
+    hints: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+    @property
+    def max_points(self) -> float:
+        return sum(self.parts.values())
+
+    def __call__(
+        self, implementation: Any = None, *, seed: int = VISIBLE_SEED, rounds: int = 1
+    ) -> Result:
+        """Check an implementation; without one, the student's file as it is on disk now.
+
+        Args:
+            implementation: the class or function to check.
+            seed: where the random inputs come from.
+            rounds: how often inputs are drawn.
+        """
+        if implementation is None:
+            try:
+                with time_limit(SECONDS):
+                    implementation = student.load(self.module, self.target, self.forbidden)
+            except student.Unusable as error:
+                return self.refused(str(error))
+            except TimeLimit as error:
+                return self.refused(f"The import of course_lib/{self.module}.py {error}")
+        rng = torch.Generator().manual_seed(seed)
+        cases = [case for _ in range(rounds) for case in self.inputs(rng)]
+        end = time.monotonic() + SECONDS
+        outputs = [self.attempt(implementation, case, end - time.monotonic()) for case in cases]
+        return self.judge(cases, outputs)
+
+    def grade(self, implementation: Any = None) -> float:
+        """Make the graded run: a secret seed and more cases. Print the message, return the points.
+
+        The seed comes from the environment variable ``COURSE_LIB_SEED``; without it a fresh one
+        is drawn. What the student's code prints or warns about is left out.
+        """
+        seed = int(os.environ.get("COURSE_LIB_SEED") or random.SystemRandom().getrandbits(32))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            result = self(implementation, seed=seed, rounds=GRADED_ROUNDS)
+        print(result.message)
+        return float(result.points)
+
+    def attempt(self, implementation: Any, case: Case, seconds: float = SECONDS) -> Outputs:
+        """Probe an implementation on a copy of one case; an exception becomes an output."""
+        try:
+            with time_limit(seconds), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                outputs = self.probe(implementation, deepcopy(case))
+                return {name: _as_data(value) for name, value in outputs.items()}
+        except TimeLimit as error:
+            return {"error": f"it {error}"}
+        except Exception as error:
+            return {"error": student.describe(error, student.path_of(self.module))}
+
+    def judge(self, cases: list[Case], outputs: list[Outputs]) -> Result:
+        """Compare the outputs with the oracle's and write the message."""
+        failures: dict[str, list[Failure]] = {part: [] for part in self.parts}
+        for case, output in zip(cases, outputs, strict=True):
+            if failure := self._compare(case, output):
+                failures[case["part"]].append(failure)
+        mistakes = {
+            part: self._recognise([pair for pair in zip(cases, outputs) if pair[0]["part"] == part])
+            for part in self.parts
+            if failures[part]
+        }
+        points = sum(value for part, value in self.parts.items() if not failures[part])
+        return Result(
+            module=self.module,
+            exercise=self.exercise,
+            points=points,
+            max_points=self.max_points,
+            passed=points == self.max_points,
+            message=self._message(points, failures, mistakes),
+            mistake=next((mistake.name for mistake in mistakes.values() if mistake), None),
+        )
+
+    def refused(self, reason: str) -> Result:
+        """Return the result of code that could not be checked at all."""
+        message = f"{self._headline(0)}\n{reason.rstrip('?.')}."
+        return Result(self.module, self.exercise, 0, self.max_points, False, message)
+
+    def _compare(self, case: Case, outputs: Outputs) -> Failure | None:
+        if "error" in outputs:
+            return Failure(case, outputs, "error", None, outputs["error"])
+        for name, expected in self.attempt(self.oracle, case).items():
+            if not same(expected, outputs.get(name)):
+                return Failure(case, outputs, name, expected, outputs.get(name))
+        return None
+
+    def _recognise(self, attempts: list[tuple[Case, Outputs]]) -> Mistake | None:
+        """Return the mistake that gives just these outputs."""
+        for mistake in self.mistakes:
+            if all(
+                "error" not in outputs and same(self.attempt(mistake.implementation, case), outputs)
+                for case, outputs in attempts
+            ):
+                return mistake
+        return None
+
+    def _headline(self, points: float) -> str:
+        return f"{self.exercise} ({self.target}): {points:g} of {self.max_points:g} points"
+
+    def _message(
+        self,
+        points: float,
+        failures: dict[str, list[Failure]],
+        mistakes: dict[str, Mistake | None],
+    ) -> str:
+        stops = {str(failure.outputs.get("error")) for part in failures.values() for failure in part}
+        if points == 0 and len(stops) == 1 and (stop := stops.pop()).startswith("your turn"):
+            return f"{self._headline(0)}\nNot written yet: {stop}."
+        lines = [self._headline(points)]
+        for part, value in self.parts.items():
+            lines.append(f"  [{'wrong' if failures[part] else 'ok'}] {part} ({value:g})")
+            if failures[part]:
+                lines += [f"    {line}" for line in _explain(failures[part][0], mistakes[part])]
+        return "\n".join(lines)
+
+
+def same(expected: Any, got: Any) -> bool:
+    """Return whether two outputs agree: tensors within the dtype's tolerance, the rest exactly."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        return expected.keys() == got.keys() and all(same(expected[k], got[k]) for k in expected)
+    if isinstance(expected, list) and isinstance(got, list):
+        return len(expected) == len(got) and all(map(same, expected, got))
+    if isinstance(expected, Tensor) or isinstance(got, Tensor):
+        if type(expected) is not type(got):
+            return False
+        if expected.dtype != got.dtype or expected.shape != got.shape:
+            return False
+        rtol, atol = TOLERANCES.get(expected.dtype, (0, 0))
+        return torch.allclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+    return isinstance(expected, bool) == isinstance(got, bool) and expected == got
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise ``TimeLimit`` inside the block when it runs longer; again every second if swallowed.
+
+    Uses a signal, so it holds in the main thread only.
+    """
+
+    def stop(*_: Any) -> None:
+        raise TimeLimit(
+            f"was still running after {SECONDS:g} seconds: is there a loop that never ends?"
+        )
+
+    if seconds <= 0:
+        raise TimeLimit("was not run: an earlier case used up the time")
+    previous = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _as_data(value: Any) -> Any:
+    """Return a value as a plain tensor or plain data, so that no object of the student's is judged.
+
+    Raises:
+        TypeError: the value is neither.
+    """
+    if type(value) in (Tensor, torch.nn.Parameter):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {str(key): _as_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_data(item) for item in value]
+    return json.loads(json.dumps(value))
+
+
+def _explain(failure: Failure, mistake: Mistake | None) -> list[str]:
+    """Return the lines that tell one failure: the mistake, the input, expected against got."""
+    lines = [mistake.message] if mistake else []
+    lines.append(f"input     {failure.case['title']}")
+    if failure.name == "error":
+        return [*lines, f"stopped   {failure.got}"]
+    lines.append(f"compared  {failure.name}")
+    expected, got = failure.expected, failure.got
+    if isinstance(expected, Tensor) and isinstance(got, Tensor):
+        if expected.dtype != got.dtype:
+            expected, got = expected.dtype, got.dtype
+        elif expected.shape != got.shape:
+            expected, got = tuple(expected.shape), tuple(got.shape)
+    return [*lines, f"expected  {_shown(expected)}", f"got       {_shown(got)}"]
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return str(value)
+    numbers = [f"{number:.6g}" for number in value.flatten()[:6].tolist()]
+    more = ", ..." if value.numel() > len(numbers) else ""
+    text = f"[{', '.join(numbers)}{more}]" if value.dim() else numbers[0]
+    return f"{text} of shape {tuple(value.shape)}" if value.dim() > 1 else text
