@@ -107,7 +107,9 @@ def run(names: Sequence[str], seed: int) -> list[Result]:
             raise UsageError(unknown("module", name, modules()))
     checks = [check for module in names or modules() for check in checks_of(module)]
     console = Console(stderr=True)
-    shown = track(checks, "checking", console=console, disable=not console.is_terminal, transient=True)
+    shown = track(
+        checks, "checking", console=console, disable=not console.is_terminal, transient=True
+    )
     return [run_apart(check, seed) for check in shown]
 
 

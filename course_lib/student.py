@@ -31,8 +31,8 @@ def load(module: str, target: str, forbidden: tuple[str, ...] = ()) -> Any:
     except AttributeError:
         raise Unusable(f"{shown} has no {target}: was it renamed?") from None
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise Unusable(f"{shown}, line {error.lineno}: {error.msg}: {line}") from None
+        text = (error.text or "").strip()
+        raise Unusable(f"{shown}, line {error.lineno}: {error.msg}: {text}") from None
     except UnicodeDecodeError:
         raise Unusable(f"{shown} is not UTF-8 text: save it as UTF-8") from None
     except Exception as error:

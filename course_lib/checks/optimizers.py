@@ -11,6 +11,8 @@ from torch import Tensor
 from course_lib.checking import Case, Check, Mistake, Outputs
 
 FORBIDDEN = ("torch.optim",)
+MANY = ((3, 2), (4,), (2, 1, 3))
+"""Shapes of several parameters."""
 
 # --- the shared base: zero_grad, state_dict, load_state_dict -------------------------------------
 
@@ -138,7 +140,9 @@ BASE_MISTAKES = (
         "The saved groups lack their options (lr and the others).",
         SavesNoOptions,
     ),
-    Mistake("saves_state_only", "The list param_groups is empty: save the groups too.", SavesStateOnly),
+    Mistake(
+        "saves_state_only", "The list param_groups is empty: save the groups too.", SavesStateOnly
+    ),
     Mistake(
         "saves_empty_state",
         "A parameter that has made no step yet has no entry under state.",
@@ -284,10 +288,10 @@ def step_case(
         state: the names whose state is compared after the last step.
         options: the optimizer's own.
     """
-    params = [torch.randn(size, generator=rng).to(dtype) for size in sizes]
+    # Gradients outweigh the decay, so that no sum of the two is near 0, where eps takes over.
+    params = [away_from_zero(rng, size, 0.1).to(dtype) for size in sizes]
     grads = [
-        [(scale * torch.randn(size, generator=rng)).to(dtype) for size in sizes]
-        for _ in range(steps)
+        [scale * away_from_zero(rng, size, 1.0).to(dtype) for size in sizes] for _ in range(steps)
     ]
     told = [f"{name}={value}" for name, value in options.items()]
     told += [f"groups with {list(group_options)}"] if len(group_options) > 1 else []
@@ -309,6 +313,12 @@ def step_case(
         "state": state,
         "options": options,
     }
+
+
+def away_from_zero(rng: torch.Generator, size: tuple[int, ...], least: float) -> Tensor:
+    """Draw numbers of either sign, from ``least`` to ``least + 1`` in size."""
+    sign = torch.randint(0, 2, size, generator=rng) * 2 - 1
+    return sign * (least + torch.rand(size, generator=rng))
 
 
 def _rounded(tensor: Tensor) -> list[float]:
@@ -339,17 +349,16 @@ def steps_probe(optimizer: Any, case: Case) -> Outputs:
         )
     for name in case["state"]:
         for number, param in enumerate(params):
-            value = built.state.get(param, {}).get(name)
-            is_scalar = isinstance(value, Tensor) and value.dim() == 0
-            key = f"state[parameter {number}]['{name}']"
-            outputs[key] = value.item() if is_scalar else value
+            kept = built.state.get(param)
+            value = kept.get(name) if isinstance(kept, dict) else None
+            if isinstance(value, Tensor) and value.dim() == 0:
+                value = value.item()  # torch keeps its step count in a tensor
+            outputs[f"state[parameter {number}]['{name}']"] = value
     return outputs
 
 
-
-
 class Formula(Base):
-    """An optimizer whose ``update(param, grad, state, group)`` a mistake can change in one place."""
+    """An optimizer by its formulas, one in each method, so that a mistake changes one of them."""
 
     def __init__(self, params: Any, lr: float = 1e-3, **options: Any) -> None:
         super().__init__(params, {"lr": lr, **self.defaults_of(), **options})
@@ -421,7 +430,7 @@ def shared_mistakes(formula: type[Formula]) -> tuple[Mistake, ...]:
         ),
         Mistake(
             "forgets_its_state",
-            "The state starts again at every step: keep it in self.state[param].",
+            "Nothing is remembered from step to step: keep the state in self.state[param].",
             made_with(ForgetsItsState),
         ),
     )
@@ -464,6 +473,15 @@ class SGDFormula(Formula):
 class Ascends(SGDFormula):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict) -> None:
         super().update(param, grad, state, {**group, "lr": -group["lr"]})
+
+
+class PlainDescent(SGDFormula):
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    param -= group["lr"] * param.grad
 
 
 class NoDecay(SGDFormula):
@@ -521,7 +539,14 @@ class AlwaysLooksAhead(SGDFormula):
 
 SGD_MISTAKES = (
     Mistake("ascends", "The step goes uphill: subtract lr * gradient.", Ascends),
-    Mistake("no_decay", "weight_decay has no effect: add weight_decay * p to the gradient.", NoDecay),
+    Mistake(
+        "plain_descent",
+        "The options have no effect: this is plain descent, p -= lr * g.",
+        PlainDescent,
+    ),
+    Mistake(
+        "no_decay", "weight_decay has no effect: add weight_decay * p to the gradient.", NoDecay
+    ),
     Mistake(
         "decay_grows",
         "The decay makes the parameters grow: weight_decay * p is added to the gradient.",
@@ -567,24 +592,23 @@ SGD_MISTAKES = (
 
 
 def sgd_inputs(rng: torch.Generator) -> list[Case]:
-    many = {"sizes": ((3, 2), (4,), (2, 1, 3))}
-    momentum = {"lr": 0.1, "momentum": 0.9}
+    momentum: dict[str, Any] = {"lr": 0.1, "momentum": 0.9}
     plain, decay = "the plain step", "weight decay and maximize"
     groups, nesterov = "groups and missing gradients", "nesterov"
     return [
         step_case(rng, plain, lr=0.1),
         step_case(rng, plain),
-        step_case(rng, plain, steps=3, lr=0.5, **many),
+        step_case(rng, plain, steps=3, lr=0.5, sizes=MANY),
         step_case(rng, plain, lr=0.1, dtype=torch.float64),
         step_case(rng, plain, lr=0.1, dtype=torch.bfloat16),
         step_case(rng, decay, lr=0.1, weight_decay=0.5),
         step_case(rng, decay, lr=0.1, maximize=True),
-        step_case(rng, decay, steps=3, lr=0.1, weight_decay=0.5, maximize=True, **many),
+        step_case(rng, decay, steps=3, lr=0.1, weight_decay=0.5, maximize=True, sizes=MANY),
         step_case(rng, "momentum", steps=2, **momentum, state=("momentum_buffer",)),
         step_case(rng, "momentum", steps=2, **momentum, dampening=0.5),
-        step_case(rng, "momentum", steps=4, **momentum, new_lr=0.01, weight_decay=0.1, **many),
+        step_case(rng, "momentum", steps=4, **momentum, new_lr=0.01, weight_decay=0.1, sizes=MANY),
         step_case(rng, nesterov, lr=0.1, momentum=0.9, nesterov=True),
-        step_case(rng, nesterov, steps=4, lr=0.1, momentum=0.5, nesterov=True, **many),
+        step_case(rng, nesterov, steps=4, lr=0.1, momentum=0.5, nesterov=True, sizes=MANY),
         step_case(rng, groups, sizes=((2,), (2,)), group_options=({"lr": 0.1}, {"lr": 0.01})),
         step_case(rng, groups, sizes=((2,), (2,)), missing=((0, 0),), lr=0.1, weight_decay=0.5),
         step_case(
@@ -595,7 +619,7 @@ def sgd_inputs(rng: torch.Generator) -> list[Case]:
             missing=((0, 0), (2, 1)),
             lr=0.1,
             momentum=0.5,
-            **many,
+            sizes=MANY,
         ),
     ]
 
@@ -836,7 +860,9 @@ ADAM_MISTAKES = (
         DecayOutsideTheGradient,
     ),
     Mistake(
-        "no_decay", "weight_decay has no effect: add weight_decay * p to the gradient.", NoDecayAtAll
+        "no_decay",
+        "weight_decay has no effect: add weight_decay * p to the gradient.",
+        NoDecayAtAll,
     ),
     *shared_mistakes(AdamFormula),
 )
@@ -853,7 +879,9 @@ ADAMW_MISTAKES = (
         "Your decay is not multiplied by lr: the factor is 1 - lr * weight_decay.",
         DecayWithoutLr,
     ),
-    Mistake("decay_upwards", "The decay makes the parameters grow: the factor is 1 - ...", DecayUpwards),
+    Mistake(
+        "decay_upwards", "The decay makes the parameters grow: the factor is 1 - ...", DecayUpwards
+    ),
     Mistake(
         "decay_doubled",
         "The decay is twice too strong: the factor is 1 - lr * weight_decay, without a 2.",
@@ -904,8 +932,8 @@ def adamw_inputs(rng: torch.Generator) -> list[Case]:
 
 def moment_inputs(rng: torch.Generator, **fixed: Any) -> list[Case]:
     """Draw the cases about the two averages, which Adam and AdamW share."""
-    one, several, groups = "one step", "several steps", "groups and missing gradients"
-    many = {"sizes": ((3, 2), (4,), (2, 1, 3))}
+    one, several, amsgrad = "one step", "several steps", "maximize and amsgrad"
+    groups = "groups and missing gradients"
     return [
         step_case(rng, one, lr=0.1, **fixed),
         step_case(rng, one, **fixed),
@@ -915,10 +943,10 @@ def moment_inputs(rng: torch.Generator, **fixed: Any) -> list[Case]:
         step_case(rng, one, lr=0.1, dtype=torch.bfloat16, **fixed),
         step_case(rng, several, steps=2, lr=0.1, **fixed),
         step_case(rng, several, steps=3, lr=0.1, betas=(0.5, 0.7), **fixed),
-        step_case(rng, several, steps=8, lr=0.1, betas=(0.8, 0.5), **many, **fixed),
+        step_case(rng, several, steps=8, lr=0.1, betas=(0.8, 0.5), sizes=MANY, **fixed),
         step_case(rng, several, steps=3, lr=0.1, new_lr=0.01, **fixed),
-        step_case(rng, "maximize and amsgrad", lr=0.1, maximize=True, **fixed),
-        step_case(rng, "maximize and amsgrad", steps=6, betas=(0.9, 0.2), amsgrad=True, **fixed),
+        step_case(rng, amsgrad, lr=0.1, maximize=True, **fixed),
+        step_case(rng, amsgrad, steps=6, lr=0.1, betas=(0.9, 0.2), amsgrad=True, **fixed),
         step_case(
             rng, groups, sizes=((2,), (2,)), group_options=({"lr": 0.1}, {"lr": 0.01}), **fixed
         ),
@@ -930,7 +958,7 @@ def moment_inputs(rng: torch.Generator, **fixed: Any) -> list[Case]:
             group_options=({"betas": (0.5, 0.9)}, {"weight_decay": 0.5, "eps": 0.1}),
             missing=((0, 0), (2, 1), (2, 2)),
             lr=0.1,
-            **many,
+            sizes=MANY,
             **fixed,
         ),
     ]

@@ -35,7 +35,7 @@ class Rosenblatt:
         return mistakes
 
     def fit(self, x: Tensor, y: Tensor, max_epochs: int = 100) -> list[int]:
-        mistakes = []
+        mistakes: list[int] = []
         while len(mistakes) < max_epochs and (not mistakes or mistakes[-1] > 0):
             mistakes.append(self.epoch(x, y))
         return mistakes
@@ -190,7 +190,9 @@ PREDICT_MISTAKES = (
     Mistake("subtracts_bias", "The bias is added to the sum, not subtracted.", SubtractsBias),
     Mistake("returns_scores", "Return the class, 0 or 1, not the weighted sum.", ReturnsScores),
     Mistake(
-        "returns_booleans", "Return integers 0 and 1, not booleans: .long() turns them.", ReturnsBooleans
+        "returns_booleans",
+        "Return integers 0 and 1, not booleans: .long() turns them.",
+        ReturnsBooleans,
     ),
     Mistake(
         "returns_floats", "Return integers (int64), not floats: .long() turns them.", ReturnsFloats
@@ -242,9 +244,7 @@ FIT_MISTAKES = (
         "Count mistakes, not the sum of y - prediction: a -1 and a +1 cancel and look like none.",
         CountsErrorsWithSign,
     ),
-    Mistake(
-        "never_stops_early", "Stop after the first epoch without a mistake.", NeverStopsEarly
-    ),
+    Mistake("never_stops_early", "Stop after the first epoch without a mistake.", NeverStopsEarly),
     Mistake(
         "leaves_out_the_last_zero",
         "The epoch without a mistake belongs in the list: it must end with 0.",
@@ -265,6 +265,10 @@ FIT_MISTAKES = (
     ON_THE_BOUNDARY,
     NO_BIAS,
 )
+
+
+OFF_THE_BOUNDARY = 1 / 32
+"""As a bias beside ``quarters`` it keeps every weighted sum away from 0."""
 
 
 def quarters(rng: torch.Generator, *shape: int) -> Tensor:
@@ -288,8 +292,8 @@ def predict_inputs(rng: torch.Generator) -> list[Case]:
         case("the side of the boundary", corners, ones, 0.0),
         case("the side of the boundary", torch.tensor([[0.5, 0.0]]), ones, -0.25),
         case("the side of the boundary", corners, ones, 3.0),
-        case("the side of the boundary", wide, quarters(rng, features), 0.5),
-        case("the side of the boundary", wide[:0], quarters(rng, features), 0.5),
+        case("the side of the boundary", wide, quarters(rng, features), OFF_THE_BOUNDARY),
+        case("the side of the boundary", wide[:0], quarters(rng, features), OFF_THE_BOUNDARY),
         case("a point exactly on the boundary", torch.tensor([[1.0, 1.0]]), ones, -2.0),
         case("a point exactly on the boundary", wide, torch.zeros(features), 0.0),
     ]
@@ -312,9 +316,10 @@ def fit_inputs(rng: torch.Generator) -> list[Case]:
     logical_and, xor = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 1, 0])
     features = int(torch.randint(2, 6, (), generator=rng))
     x = quarters(rng, 30, features)
-    y = (x @ quarters(rng, features) + 0.125 > 0).long()
+    teacher = quarters(rng, features)
+    y = (x @ teacher + OFF_THE_BOUNDARY > 0).long()
     noisy = torch.randint(0, 2, (30,), generator=rng)
-    start = {"weight": quarters(rng, features), "bias": 0.75}
+    start = {"weight": -teacher, "bias": 5 + OFF_THE_BOUNDARY}
     return [
         case("one epoch of the rule", "x [[2, 1]], y [1]", *one_example, max_epochs=1),
         case("one epoch of the rule", "logical and", corners, logical_and, max_epochs=1),
@@ -325,7 +330,9 @@ def fit_inputs(rng: torch.Generator) -> list[Case]:
         case("stopping at max_epochs", "exclusive or", corners, xor, max_epochs=2),
         case("stopping at max_epochs", "exclusive or", corners, xor, max_epochs=7),
         case("stopping at max_epochs", "30 random points", x, noisy, max_epochs=5),
-        case("starting from the present weights", "a trained unit", x, y, **start, max_epochs=3),
+        case(
+            "starting from the present weights", "a unit with weights", x, y, **start, max_epochs=1
+        ),
     ]
 
 

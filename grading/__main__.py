@@ -1,0 +1,158 @@
+"""The instructor's command line: `python -m grading release | autograde | feedback | export`."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+from sqlalchemy.exc import SQLAlchemyError
+
+from grading.autograde import Outcome, grade, submissions
+from grading.course import Course, GradingError, UsageError
+from grading.release import release
+from grading.report import SafeCsvExportPlugin, as_table, summary, write_feedback
+
+Item = TypeVar("Item")
+
+
+class Run:
+    """One run of a command: prints as it goes, and remembers whether all of it succeeded."""
+
+    def __init__(self, course: Course, arguments: argparse.Namespace) -> None:
+        self.course = course
+        self.arguments = arguments
+        self.assignments = course.choose(arguments.assignments)
+        self.console = Console(markup=False, highlight=False)
+        self.succeeded = True
+
+    def release(self) -> None:
+        for assignment in self.track(self.assignments, "Releasing"):
+            try:
+                new = release(self.course, assignment)
+            except GradingError as error:
+                self.fail(f"{assignment} is not released. {error}")
+            else:
+                self.say(f"{assignment}: {'released' if new else 'unchanged'}")
+
+    def autograde(self) -> None:
+        found = []
+        for assignment in self.assignments:
+            try:
+                found += submissions(self.course, assignment)
+            except GradingError as error:
+                self.fail(str(error))
+        found = self.of_students(found, [submission.student for submission in found])
+        if not found and self.succeeded:
+            folder = self.course.root / self.course.directory.submitted_directory
+            self.fail(f"There is no submission in {folder}: run `nbgrader zip_collect` first.")
+        incomplete = 0
+        for submission in self.track(found, "Autograding"):
+            outcome = grade(self.course, submission, force=self.arguments.force)
+            incomplete += not outcome.complete
+            self.say(_in_words(outcome))
+        if found:
+            self.console.print(as_table(summary(self.course.root)))
+        if incomplete:
+            log = self.course.root / "grading.log"
+            self.fail(f"{incomplete} of {len(found)} could not be graded in full: see {log}.")
+
+    def feedback(self) -> None:
+        pairs = [
+            (assignment, student)
+            for assignment in self.assignments
+            for student in self.course.students("autograded", assignment)
+        ]
+        pairs = self.of_students(pairs, [student for _, student in pairs])
+        if not pairs and self.succeeded:
+            self.fail("Nothing is autograded yet: run `python -m grading autograde` first.")
+        written = 0
+        for assignment, student in self.track(pairs, "Writing feedback"):
+            try:
+                written += write_feedback(self.course, assignment, student)
+            except GradingError as error:
+                self.fail(f"There is no feedback for {student} on {assignment}. {error}")
+        self.say(f"feedback: {written} written, {len(pairs) - written} unchanged")
+
+    def export(self) -> None:
+        plugin = SafeCsvExportPlugin(config=self.course.config)
+        plugin.to = str(Path(self.arguments.to or self.course.root / "grades.csv").absolute())
+        plugin.assignment, plugin.student = self.assignments, self.arguments.student
+        with self.course.gradebook() as gradebook:
+            try:
+                plugin.export(gradebook)
+            except OSError as error:
+                self.fail(f"The grades could not be written to {plugin.to}: {error.strerror}.")
+            else:
+                self.say(f"grades: {plugin.to}")
+
+    def of_students(self, items: list[Item], students: list[str]) -> list[Item]:
+        """Return the items of the students that were asked for, or all when none was."""
+        wanted = self.arguments.student
+        for student in wanted:
+            if student not in students:
+                self.fail(f"There is nothing of {student}: is the name right?")
+        return [item for item, owner in zip(items, students) if not wanted or owner in wanted]
+
+    def track(self, items: Iterable[Item], label: str) -> Iterable[Item]:
+        if not self.console.is_terminal:
+            return items
+        return track([*items], label, console=self.console, transient=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def fail(self, text: str) -> None:
+        self.succeeded = False
+        print(text, file=sys.stderr)
+
+
+def _in_words(outcome: Outcome) -> str:
+    student, assignment, _ = outcome.submission
+    score = "not graded"
+    if outcome.score is not None:
+        score = f"{outcome.score:g} / {outcome.max_score:g}"
+    unchanged = " (unchanged)" if outcome.reused else ""
+    return "\n    ".join([f"{student}, {assignment}: {score}{unchanged}", *outcome.notes])
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        course = Course(arguments.root)
+        run = Run(course, arguments)
+        with course.at_work():
+            getattr(run, arguments.command)()
+    except GradingError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except (OSError, SQLAlchemyError) as error:
+        print(f"Cannot go on: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. What was finished is kept: run it again to go on.", file=sys.stderr)
+        return 130
+    return 0 if run.succeeded else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="default: all")
+    common.add_argument("--root", type=Path, metavar="DIR", help="folder with the class's work")
+    some = argparse.ArgumentParser(add_help=False)
+    some.add_argument("--student", action="append", default=[], metavar="ID", help="default: all")
+    parser = argparse.ArgumentParser(prog="python -m grading", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("release", parents=[common], help="make what students get")
+    autograde = commands.add_parser("autograde", parents=[common, some], help="grade submissions")
+    autograde.add_argument("--force", action="store_true", help="also what is unchanged")
+    commands.add_parser("feedback", parents=[common, some], help="write what students get back")
+    export = commands.add_parser("export", parents=[common, some], help="write the grades as CSV")
+    export.add_argument("--to", type=Path, metavar="FILE", help="default: grades.csv")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""A course on disk: its configuration, its folders, what was done before, and nbgrader's runs."""
+
+import contextlib
+import difflib
+import fcntl
+import glob
+import hashlib
+import json
+import logging
+import logging.handlers
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nbgrader.api import Gradebook
+from nbgrader.converters.base import BaseConverter, NbGraderException
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.utils import find_all_files
+from traitlets import Unicode
+from traitlets.config import Config, Configurable
+from traitlets.config.loader import PyFileConfigLoader
+
+CONFIG = "nbgrader_config.py"
+LOG = logging.getLogger("traitlets")
+"""Where nbgrader's converters write."""
+
+
+class GradingError(Exception):
+    """Something that the instructor can put right; the text says how."""
+
+
+class UsageError(GradingError):
+    """The command names something that does not exist."""
+
+
+class CourseCode(Configurable):
+    """Where the students' code is: assignment NAME belongs to the module NAME of a package."""
+
+    package = Unicode("", help="Package of the modules that students write.").tag(config=True)
+    reference = Unicode("", help="Folder of their reference implementations.").tag(config=True)
+    overlay_variable = Unicode(
+        "", help="Environment variable for the folders that stand in front of the package."
+    ).tag(config=True)
+    seed_variable = Unicode(
+        "", help="Environment variable for the secret seed of the graded run."
+    ).tag(config=True)
+
+
+class Course:
+    """A course: `home` holds the configuration and the sources, `root` one class's work.
+
+    They are the same folder, unless a class is kept in a folder of its own below the course.
+    """
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        start = Path(root or ".").resolve()
+        homes = [folder for folder in (start, *start.parents) if (folder / CONFIG).is_file()]
+        if not start.is_dir() or not homes:
+            raise UsageError(f"{start} is no course: there is no {CONFIG} in it. Give --root.")
+        self.home = homes[0]
+        self.root = start if root else self.home
+        self.state = self.root / ".grading"
+        try:
+            self.config: Config = PyFileConfigLoader(CONFIG, path=str(self.home)).load_config()
+        except Exception as error:
+            raise UsageError(f"{self.home / CONFIG} cannot be read: {error}") from error
+        self.code = CourseCode(config=self.config)
+        self.directory = self._course_directory()
+
+    def _course_directory(self, **traits: str) -> CourseDirectory:
+        directory = CourseDirectory(config=self.config, root=str(self.root), **traits)
+        # Relative, because nbgrader escapes only its root when it matches paths.
+        source = os.path.relpath(self.home / directory.source_directory, self.root)
+        directory.source_directory = source
+        return directory
+
+    def folder(self, step: str, assignment: str, student: str = ".") -> Path:
+        """Return the folder of an assignment in one of nbgrader's steps, say `"submitted"`."""
+        name = getattr(self.directory, f"{step}_directory")
+        return Path(os.path.normpath(self.directory.format_path(name, student, assignment)))
+
+    def students(self, step: str, assignment: str) -> list[str]:
+        """Return the students who have a folder for an assignment in one of nbgrader's steps."""
+        name = getattr(self.directory, f"{step}_directory")
+        pattern = self.directory.format_path(name, "(?P<student>.*)", assignment, escape=True)
+        paths = glob.glob(self.directory.format_path(name, "*", assignment))
+        matches = [re.fullmatch(pattern, path) for path in paths if os.path.isdir(path)]
+        return sorted(match["student"] for match in matches if match)
+
+    @cached_property
+    def assignments(self) -> list[str]:
+        """The names of all assignments in the source directory."""
+        notebooks = glob.glob(f"{self.folder('source', '*')}/*.ipynb")
+        return sorted({Path(notebook).parent.name for notebook in notebooks})
+
+    def choose(self, names: list[str]) -> list[str]:
+        """Return the assignments of these names, or all when none is named."""
+        for name in names:
+            if name not in self.assignments:
+                close = difflib.get_close_matches(name, self.assignments, n=1)
+                hint = f" Did you mean {close[0]}?" if close else ""
+                known = ", ".join(self.assignments) or "none"
+                raise UsageError(f"There is no assignment {name}.{hint} Known: {known}.")
+        return names or self.assignments
+
+    def notebooks(self, assignment: str) -> list[str]:
+        return sorted(path.name for path in self.folder("source", assignment).glob("*.ipynb"))
+
+    def module(self, assignment: str) -> str | None:
+        """Return the path of the module that students write for an assignment, if there is one."""
+        path = f"{self.code.package}/{assignment}.py"
+        return path if self.code.package and (self.home / path).is_file() else None
+
+    def gradebook(self) -> Gradebook:
+        return Gradebook(self.directory.db_url, self.directory.course_id)
+
+    @cached_property
+    def seed(self) -> str:
+        """The secret seed of the graded runs: drawn once, so that grading again gives the same."""
+        path = self.root / "grading_seed"
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with open(descriptor, "w") as file:
+                file.write(f"{secrets.randbits(32)}\n")
+        return path.read_text().strip()
+
+    @cached_property
+    def environment(self) -> str:
+        """The digest of everything that all grades depend on."""
+        folders = [self.code.package, self.code.reference]
+        paths = [self.home / folder for folder in folders if folder]
+        return self.digest([*paths, self.home / CONFIG, Path(__file__).parent], self.seed)
+
+    def digest(self, paths: Iterable[Path], *texts: str) -> str:
+        """Return the digest of files, of folders with all that is in them, and of texts."""
+        total = hashlib.sha256()
+        for path in paths:
+            found = find_all_files(str(path), self.directory.ignore) if path.is_dir() else [path]
+            for file in sorted(map(Path, found)):
+                content = file.read_bytes()
+                total.update(f"{os.path.relpath(file, path)}\0{len(content)}\0".encode() + content)
+        for text in texts:
+            total.update(f"{text}\0".encode())
+        return total.hexdigest()
+
+    def record(self, *names: str) -> "Record":
+        return Record(self.state.joinpath(*names[:-1], f"{names[-1]}.json"))
+
+    @contextlib.contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """An empty folder for a while. Its name, which tracebacks show, is always the same."""
+        work = self.state / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def convert(
+        self,
+        converter: type[BaseConverter],
+        assignment: str,
+        student: str = "*",
+        *,
+        folders: Mapping[str, Path],
+        **traits: Any,
+    ) -> None:
+        """Run one of nbgrader's converters, with some of nbgrader's steps in other folders.
+
+        Raises:
+            GradingError: it failed; the text is the cause, and the log has the rest.
+        """
+        directory = self._course_directory(assignment_id=assignment, student_id=student)
+        for step, folder in folders.items():
+            setattr(directory, f"{step}_directory", os.path.relpath(folder, self.root))
+        causes = _Causes()
+        LOG.addHandler(causes)
+        try:
+            converter(coursedir=directory, config=self.config, force=True, **traits).start()
+        except NbGraderException as error:
+            raise GradingError(causes.last or str(error)) from error
+        except Exception as error:
+            LOG.exception("nbgrader failed")
+            raise GradingError(f"{type(error).__name__}: {error}") from error
+        finally:
+            LOG.removeHandler(causes)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep other runs out, and send what nbgrader says to `grading.log`."""
+        self.state.mkdir(exist_ok=True)
+        with open(self.state / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise GradingError(f"Another run works in {self.root}: let it end.") from None
+            with _log_to(self.root / "grading.log"):
+                yield
+
+
+class Record:
+    """A small JSON file that says what was done, so that it need not be done again.
+
+    Delete it before the work and write it after: then a crash cannot leave a wrong one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return content
+
+    def delete(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def write(self, **content: Any) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, json.dumps(content))
+
+
+class _Causes(logging.Handler):
+    """Keeps the last exception that nbgrader logs: what it raises only says to read the log."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().strip()
+        if text.startswith("Traceback"):
+            self.last = text.splitlines()[-1]
+
+
+@contextlib.contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=1)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    loggers = [LOG, logging.getLogger("py.warnings")]
+    LOG.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all; it keeps its permissions."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text, encoding="utf-8", newline="")
+    if path.exists():
+        shutil.copymode(path, new)
+    new.replace(path)
+
+
+def replace_folder(new: Path, folder: Path, trash: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        shutil.move(folder, trash)
+    shutil.move(new, folder)
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,127 @@
+"""Intake: of what a student handed in, the files that an assignment asks for, and nothing else."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.validator import normalize
+from nbgrader.utils import find_all_files, is_grade, is_task, parse_utc
+
+from grading.course import Course
+
+TIMESTAMP = "timestamp.txt"
+
+
+class Submission(NamedTuple):
+    """What one student handed in for one assignment."""
+
+    student: str
+    assignment: str
+    folder: Path
+
+
+@dataclass
+class Intake:
+    """The texts of the files that are graded, and what there is to say about the others."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    complete: bool = True
+
+
+class Unusable(Exception):
+    """A file cannot be graded; the text goes on after the file's name: "is missing"."""
+
+
+def take_in(course: Course, submission: Submission) -> Intake:
+    """Read a submission. Nothing in it is changed, and no symbolic link is followed."""
+    intake = Intake()
+    notebooks, module = (
+        course.notebooks(submission.assignment),
+        course.module(submission.assignment),
+    )
+    release = course.folder("release", submission.assignment)
+    expected = [*notebooks, *([module] if module else []), TIMESTAMP]
+    for name in expected:
+        try:
+            text = _read(submission.folder, name, course.directory.max_file_size)
+            if name in notebooks:
+                text = _repaired(text, nbformat.read(release / name, as_version=4))
+            elif name == TIMESTAMP:
+                _check_timestamp(text)
+            intake.files[name] = text
+        except Unusable as reason:
+            if name in notebooks:
+                intake.complete = False
+                intake.notes.append(f"{quoted(name)} {reason}, so it scores 0.")
+            elif name == module:
+                intake.files[name] = (release / name).read_text(encoding="utf-8")
+                intake.notes.append(f"{quoted(name)} {reason}, so the unchanged stub was graded.")
+            elif os.path.lexists(submission.folder / name):
+                intake.notes.append(f"{quoted(name)} {reason}, so it was not used.")
+    found = find_all_files(str(submission.folder), course.directory.ignore)
+    others = sorted({os.path.relpath(path, submission.folder) for path in found} - {*expected})
+    if others:
+        names = ", ".join(map(quoted, others[:5]))
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        intake.notes.append(f"Not part of the assignment, so not used: {names}{more}.")
+    return intake
+
+
+def quoted(name: str) -> str:
+    """Return a student's name for a file as Markdown's code, with nothing in it that acts."""
+    return "`" + ascii(name)[1:-1].replace("`", "'") + "`"
+
+
+def _read(folder: Path, name: str, limit: int) -> str:
+    path = folder / name
+    if not os.path.lexists(path):
+        raise Unusable("is missing")
+    if not path.is_file() or any(step.is_symlink() for step in (path, path.parent, folder)):
+        raise Unusable("is not an ordinary file")
+    if path.stat().st_size > 1000 * limit:
+        raise Unusable(f"is larger than {limit} kB")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unusable("is not a text in UTF-8") from None
+
+
+def _check_timestamp(text: str) -> None:
+    try:
+        parse_utc(text.strip())
+    except Exception:
+        raise Unusable("is not a date and time") from None
+
+
+def _repaired(text: str, released: NotebookNode) -> str:
+    """Return a submitted notebook in which nbgrader's cells are marked as they were released.
+
+    Of a cell that is there twice the last one counts, as in nbgrader. Graded cells that are gone
+    come back at the end.
+    """
+    missing = {
+        cell.metadata.nbgrader.grade_id: cell
+        for cell in released.cells
+        if "nbgrader" in cell.metadata
+    }
+    try:
+        notebook = nbformat.reads(text, as_version=4)
+        for cell in reversed(notebook.cells):
+            claim = cell.metadata.pop("nbgrader", None)
+            if isinstance(claim, dict) and claim.get("grade_id") in missing:
+                # All of it: a tag can make nbclient skip a test, which then has full points.
+                cell.metadata = missing.pop(claim["grade_id"]).metadata
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        notebook.cells += [cell for cell in missing.values() if is_grade(cell) or is_task(cell)]
+        notebook.metadata = released.metadata
+        notebook.nbformat_minor = max(notebook.nbformat_minor, released.nbformat_minor)
+        _, notebook = normalize(notebook)
+        nbformat.validate(notebook)
+    except Exception:
+        raise Unusable("is not a Jupyter notebook") from None
+    return str(nbformat.writes(notebook))

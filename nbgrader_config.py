@@ -1,0 +1,55 @@
+"""What nbgrader and `python -m grading` are told about this course."""
+
+c = get_config()  # noqa: F821 (traitlets puts it here)
+
+# Which package the students' modules belong to: assignment NAME has the module NAME.
+c.CourseCode.package = "course_lib"
+c.CourseCode.reference = "solutions"
+c.CourseCode.overlay_variable = "COURSE_LIB_OVERLAY"
+c.CourseCode.seed_variable = "COURSE_LIB_SEED"
+
+c.CourseDirectory.source_directory = "notebooks"
+c.CourseDirectory.max_file_size = 10_000  # kB; a larger file of a student is left behind
+
+c.ClearSolutions.code_stub = {"python": 'raise NotImplementedError("your turn")'}
+c.ClearSolutions.text_stub = "*Write your answer here.*"
+
+# A student who is not in the gradebook is a mistake of the roster, not a new student.
+c.Autograde.create_student = False
+c.Autograde.autograde_preprocessors = [
+    "grading.preprocessors.ExecuteToTheEnd",
+    "nbgrader.preprocessors.IgnorePattern",
+    "nbconvert.preprocessors.ClearMetadataPreprocessor",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.OverwriteCells.add_missing_cells = True
+
+c.Execute.timeout = 60  # seconds for one cell
+c.Execute.interrupt_on_timeout = True
+c.Execute.error_on_timeout = {
+    "ename": "CellTimeoutError",
+    "evalue": "",
+    "traceback": ["Time limit: this cell ran too long and was stopped. Does a loop never end?"],
+}
+c.Execute.iopub_timeout = 10
+c.Execute.shutdown_kernel = "immediate"
+c.KernelManager.transport_encryption = "auto"  # kernels listen on a port of this machine
+
+# nbgrader gives a cell with anything on stderr 0 points; a failed test raises, so that a warning
+# of a library need cost nothing.
+c.IgnorePattern.enabled = True
+c.IgnorePattern.pattern = r"[\s\S]"
+c.LimitOutput.max_lines = 200
+c.LimitOutput.max_traceback = 40
+
+c.GenerateFeedback.preprocessors = [
+    "grading.preprocessors.HideTests",
+    "nbgrader.preprocessors.GetGrades",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
+c.HTMLExporter.sanitize_html = True
+
+c.ExportApp.plugin_class = "grading.report.SafeCsvExportPlugin"

@@ -1,0 +1,53 @@
+"""What the tests of the exercises share."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+import course_lib
+from course_lib.checking import Check, Result
+
+settings.register_profile("exercises", deadline=None, derandomize=True, database=None)
+settings.load_profile("exercises")
+
+
+@pytest.fixture
+def students_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in front of the package: what a test writes there is the student's file."""
+    folder = tmp_path / "course_lib"
+    folder.mkdir()
+    monkeypatch.setattr(course_lib, "__path__", [str(folder), *course_lib.__path__])
+    yield folder
+    for file in folder.glob("*.py"):
+        sys.modules.pop(f"course_lib.{file.stem}", None)
+
+
+@pytest.fixture
+def assert_rejected() -> Callable[..., None]:
+    """Assert that an implementation loses points, with a message that shows the difference."""
+
+    def assert_all_rejected(check: Check, implementation: Any, seeds: int = 10) -> None:
+        for seed in range(seeds):
+            result = check(implementation, seed=seed)
+            assert result.points < result.max_points, f"full points with seed {seed}"
+            assert_tells_the_difference(result)
+
+    return assert_all_rejected
+
+
+@pytest.fixture(name="assert_tells_the_difference")
+def _assert_tells_the_difference() -> Callable[[Result], None]:
+    return assert_tells_the_difference
+
+
+def assert_tells_the_difference(result: Result) -> None:
+    differences = re.findall(r"expected  (.*)\n    got       (.*)", result.message)
+    stops = re.findall(r"stopped   (.*)", result.message)
+    assert differences or stops, result.message
+    assert all(expected != got for expected, got in differences), result.message
+    assert not any(stop.startswith("AssertionError") for stop in stops), result.message

@@ -1,0 +1,157 @@
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from toy_course import MAX_SCORE, SOLUTION, STUB, Class, hand_in, run
+
+from grading.course import Course
+from grading.report import summary
+
+
+@pytest.mark.parametrize(
+    ("student", "score"),
+    [
+        ("empty", 0),
+        ("reference", MAX_SCORE),
+        ("partial", 1.5),
+        ("syntax", 0),
+        ("endless", 4),
+        ("stubborn", 2),
+        ("killed", 2),
+        ("noisy", MAX_SCORE),
+        ("no_notebook", 0),
+        ("no_module", 0),
+        ("not_json", 0),
+        ("linked", 0),
+        ("shadow", 0),
+        ("deleted", 5),
+        ("doubled", 5),
+        ("skipping", 0),
+        ("corrupt", 5),
+    ],
+)
+def test_score(graded: Class, student: str, score: float) -> None:
+    scores = {line[0]: line[1] for line in summary(graded.root)[1:]}
+    assert scores[student] == f"{score} / {MAX_SCORE}"
+
+
+@pytest.mark.parametrize(
+    ("student", "sentence"),
+    [
+        ("endless", "A cell of `adder.ipynb` ran longer than its time limit and was stopped."),
+        ("killed", "`adder.ipynb` died or could not be stopped"),
+        ("stubborn", "`adder.ipynb` died or could not be stopped"),
+        ("no_notebook", "`adder.ipynb` is missing, so it scores 0."),
+        ("not_json", "`adder.ipynb` is not a Jupyter notebook, so it scores 0."),
+        ("no_module", "`toy/adder.py` is missing, so the unchanged stub was graded."),
+        ("linked", "`toy/adder.py` is not an ordinary file, so the unchanged stub was graded."),
+        ("shadow", "Not part of the assignment, so not used: `toy.py`."),
+        ("noisy", "`timestamp.txt` is not a date and time, so it was not used."),
+        ("stranger", "not in the gradebook: add the student with `nbgrader db student import"),
+    ],
+)
+def test_sentence(graded: Class, student: str, sentence: str) -> None:
+    said = graded.graded.out.partition(f"{student}, adder: ")[2].partition(", adder: ")[0]
+    assert sentence in said
+
+
+def test_the_run_says_that_some_were_not_graded_in_full(graded: Class) -> None:
+    assert graded.graded.code == 1
+    assert f"5 of {len(list((graded.root / 'submitted').iterdir()))} could not" in graded.graded.err
+
+
+def test_a_stranger_is_not_added_to_the_gradebook(graded: Class) -> None:
+    assert "stranger" not in [line[0] for line in summary(graded.root)]
+    assert not (graded.root / "autograded" / "stranger").exists()
+
+
+def test_no_file_of_a_student_is_changed(graded: Class) -> None:
+    submitted = graded.root / "submitted"
+    assert (submitted / "linked" / "adder" / "toy" / "adder.py").is_symlink()
+    assert (submitted / "shadow" / "adder" / "toy.py").exists()
+    assert (submitted / "partial" / "adder" / "adder.ipynb").read_text() == (
+        graded.root / "release" / "adder" / "adder.ipynb"
+    ).read_text()
+
+
+def test_what_code_writes_past_jupyter_stays_off_the_screen(
+    alone: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hand_in(
+        alone, "reference", SOLUTION.replace("return a - b", "import os; os.write(1, b'noise')")
+    )
+    run("autograde", "--root", alone)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_seed_is_secret_and_stays(graded: Class) -> None:
+    path = graded.root / "grading_seed"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Course(graded.root).seed == Course(graded.root).seed == path.read_text().strip()
+
+
+def test_a_second_run_grades_nothing(alone: Path) -> None:
+    result = run("autograde", "--root", alone)
+    assert result.code == 0
+    assert "reference, adder: 6 / 6 (unchanged)" in result.out
+
+
+def test_force_grades_again(alone: Path) -> None:
+    assert "reference, adder: 6 / 6\n" in run("autograde", "--force", "--root", alone).out
+
+
+def test_a_changed_submission_is_graded_again(alone: Path) -> None:
+    hand_in(alone, "reference", STUB)
+    assert "reference, adder: 0 / 6\n" in run("autograde", "--root", alone).out
+
+
+def test_an_interrupted_grading_is_done_again(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (alone / "autograded" / "reference" / "adder" / "adder.ipynb").read_text()
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "convert", interrupt)
+        result = run("autograde", "--force", "--root", alone)
+    assert result.code == 130
+    assert (alone / "autograded" / "reference" / "adder" / "adder.ipynb").read_text() == before
+    assert "reference, adder: 6 / 6\n" in run("autograde", "--root", alone).out
+
+
+def test_a_failure_of_nbgrader_is_an_outcome(alone: Path) -> None:
+    """A test that gives more points than there are makes nbgrader raise."""
+    checks = alone / "toy" / "checks.py"
+    checks.write_text(checks.read_text().replace("return self.points", "return 100 + self.points"))
+    result = run("autograde", "--root", alone)
+    assert result.code == 1
+    assert "reference, adder: 0 / 6" in result.out
+    assert "ValueError: partial credit cannot be greater than maximum points" in result.out
+
+
+def test_a_module_beside_the_source_does_not_replace_the_students(alone: Path) -> None:
+    module = alone / "assignments" / "adder" / "toy" / "adder.py"
+    module.parent.mkdir()
+    module.write_text("raise RuntimeError")
+    run("release", "--root", alone)
+    assert "reference, adder: 6 / 6\n" in run("autograde", "--root", alone).out
+
+
+def test_a_student_can_be_chosen(alone: Path) -> None:
+    shutil.copytree(alone / "submitted" / "reference", alone / "submitted" / "partial")
+    result = run("autograde", "--student", "reference", "--root", alone)
+    assert "reference, adder:" in result.out
+    assert "partial, adder:" not in result.out
+    result = run("autograde", "--student", "referense", "--root", alone)
+    assert (result.code, result.err) == (1, "There is nothing of referense: is the name right?\n")
+
+
+def test_an_assignment_must_be_released_as_it_is(alone: Path) -> None:
+    notebook = alone / "assignments" / "adder" / "adder.ipynb"
+    notebook.write_text(notebook.read_text().replace("double(1) == 2", "double(2) == 4"))
+    result = run("autograde", "--root", alone)
+    assert result.code == 1
+    assert "run `python -m grading release adder` first" in result.err
+    assert run("release", "--root", alone).code == 0
+    assert "reference, adder: 6 / 6\n" in run("autograde", "--root", alone).out

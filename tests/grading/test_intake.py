@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+from toy_course import SOLUTION, Class, hand_in
+
+from grading.course import Course
+from grading.intake import Intake, Submission, take_in
+
+
+@pytest.fixture
+def folder(alone: Path) -> Path:
+    return hand_in(alone, "reference", SOLUTION)
+
+
+def intake(folder: Path) -> Intake:
+    course = Course(folder.parents[2])
+    course.directory.max_file_size = 10
+    return take_in(course, Submission("reference", "adder", folder))
+
+
+def test_what_is_asked_for_is_taken(folder: Path, graded: Class) -> None:
+    taken = intake(folder)
+    assert taken.files.keys() == {"adder.ipynb", "toy/adder.py", "timestamp.txt"}
+    assert taken.files["toy/adder.py"] == SOLUTION
+    assert (taken.notes, taken.complete) == ([], True)
+
+
+def test_a_linked_folder_is_not_followed(folder: Path) -> None:
+    (folder / "toy").rename(folder.parent / "elsewhere")
+    (folder / "toy").symlink_to(folder.parent / "elsewhere")
+    taken = intake(folder)
+    assert "raise NotImplementedError" in taken.files["toy/adder.py"]
+    assert taken.notes == [
+        "`toy/adder.py` is not an ordinary file, so the unchanged stub was graded."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"#" * 10_001, "is larger than 10 kB"),
+        (b"\xff", "is not a text in UTF-8"),
+    ],
+)
+def test_a_module_that_cannot_be_read(folder: Path, content: bytes, reason: str) -> None:
+    (folder / "toy" / "adder.py").write_bytes(content)
+    assert f"`toy/adder.py` {reason}, so the unchanged stub was graded." in intake(folder).notes
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": 1, "nbformat": 4}', "[" * 9000])
+def test_what_is_no_notebook(folder: Path, text: str) -> None:
+    (folder / "adder.ipynb").write_text(text)
+    taken = intake(folder)
+    assert taken.notes == ["`adder.ipynb` is not a Jupyter notebook, so it scores 0."]
+    assert not taken.complete
+
+
+def test_names_of_files_are_shown_as_plain_text(folder: Path) -> None:
+    for name in ("`<b>.py", "\x1b[31m.py", *"abcdef"):
+        (folder / name).touch()
+    assert intake(folder).notes == [
+        r"Not part of the assignment, so not used: `\x1b[31m.py`, `'<b>.py`, `a`, `b`, `c` "
+        "and 3 more."
+    ]
