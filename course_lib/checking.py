@@ -19,6 +19,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,8 @@ SEED_VARIABLE = "COURSE_LIB_SEED"
 VISIBLE_SEED = 0
 GRADED_ROUNDS = 3
 SECONDS = 10.0
+SHOWN = 6
+"""So many numbers of a tensor are shown; of a larger one, the first that is wrong."""
 
 TOLERANCES = {
     torch.float64: (1e-7, 1e-9),
@@ -301,20 +304,37 @@ def _explain(failure: Failure, mistake: Mistake | None) -> list[str]:
     lines.append(f"input     {failure.case['title']}")
     if failure.name == "error":
         return [*lines, f"stopped   {failure.got}"]
-    lines.append(f"compared  {failure.name}")
-    expected, got = failure.expected, failure.got
-    if isinstance(expected, Tensor) and isinstance(got, Tensor):
-        if expected.dtype != got.dtype:
-            expected, got = expected.dtype, got.dtype
-        elif expected.shape != got.shape:
-            expected, got = tuple(expected.shape), tuple(got.shape)
-    return [*lines, f"expected  {_shown(expected)}", f"got       {_shown(got)}"]
+    name, expected, got = _narrowed(failure)
+    return [
+        *lines,
+        f"compared  {name}",
+        f"expected  {_shown(expected)}",
+        f"got       {_shown(got)}",
+    ]
+
+
+def _narrowed(failure: Failure) -> tuple[str, Any, Any]:
+    """Return what to show of a difference: the dtype, the shape, or one element of many."""
+    name, expected, got = failure.name, failure.expected, failure.got
+    if not isinstance(expected, Tensor) or not isinstance(got, Tensor):
+        return name, expected, got
+    if expected.dtype != got.dtype:
+        return f"the dtype of {name}", expected.dtype, got.dtype
+    if expected.shape != got.shape:
+        return f"the shape of {name}", tuple(expected.shape), tuple(got.shape)
+    if expected.numel() <= SHOWN:
+        return name, expected, got
+    wrong = [not same(e, g) for e, g in zip(expected.flatten(), got.flatten(), strict=True)]
+    place = np.unravel_index(wrong.index(True), expected.shape)
+    return f"{name}, element {[int(i) for i in place]}", expected[place], got[place]
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 2 * SHOWN:
+        start = ", ".join(map(str, value[: 2 * SHOWN]))
+        return f"[{start}, ...], {len(value)} entries"
     if not isinstance(value, Tensor):
         return str(value)
-    numbers = [f"{number:.6g}" for number in value.flatten()[:6].tolist()]
-    more = ", ..." if value.numel() > len(numbers) else ""
-    text = f"[{', '.join(numbers)}{more}]" if value.dim() else numbers[0]
+    numbers = [f"{number:.6g}" for number in value.flatten()[:SHOWN].tolist()]
+    text = f"[{', '.join(numbers)}]" if value.dim() else numbers[0]
     return f"{text} of shape {tuple(value.shape)}" if value.dim() > 1 else text

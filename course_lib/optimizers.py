@@ -6,7 +6,6 @@ be saved with one and continued with the other. Book: ML Core, 3.
 """
 
 from collections.abc import Iterable
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -66,7 +65,7 @@ class Optimizer:
         """Continue from what ``state_dict`` returned, in this or in an earlier run.
 
         The options of the groups come from ``state_dict``, the parameters stay this
-        optimizer's own. The state is copied: later steps do not change ``state_dict``.
+        optimizer's own. The tensors of the state are not copied.
 
         Args:
             state_dict: a dictionary as ``state_dict`` (or torch's optimizer) returns it.

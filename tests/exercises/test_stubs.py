@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from course_lib import stubs
 from course_lib.checks import modules
 from course_lib.stubs import stub
 
@@ -123,29 +124,49 @@ class A:
     assert re.findall('your turn: (.*)"', stub(source)) == ["A.B.f", "A.g"]
 
 
-def test_the_command_writes_the_stubs_and_tells_the_stale_ones(tmp_path: Path) -> None:
+@pytest.fixture
+def scratch_copy(tmp_path: Path) -> Path:
     for folder in ("course_lib", "solutions"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    return tmp_path
+
+
+def test_the_command_writes_the_stubs_and_tells_the_stale_ones(
+    scratch_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(stubs, "PACKAGE", scratch_copy / "course_lib")
+    monkeypatch.setattr(stubs, "SOLUTIONS", scratch_copy / "solutions")
 
     def run(*arguments: str) -> tuple[int, str]:
-        process = subprocess.run(
-            [sys.executable, "-m", "course_lib.stubs", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-        return process.returncode, process.stdout + process.stderr
+        monkeypatch.setattr(sys, "argv", ["stubs", *arguments])
+        return stubs.main(), capsys.readouterr().out
 
-    module = modules()[0]
-    committed = tmp_path / "course_lib" / f"{module}.py"
+    first, *others = [scratch_copy / "course_lib" / f"{module}.py" for module in modules()]
     assert run() == (0, "")
-    before = committed.read_text()
-    committed.write_text(f"{before}# edited\n")
-    code, said = run("--check")
-    assert code == 1
-    assert said.startswith(f"{module}.py: not the stub of its solution")
-    assert committed.read_text().endswith("# edited\n")
+    before = first.read_text()
+    assert before == stub(solution_of(modules()[0]))
+    first.write_text(f"{before}# edited\n")
+    assert run("--check") == (
+        1,
+        f"{first.name}: not the stub of its solution; run python -m course_lib.stubs\n",
+    )
+    assert first.read_text() == f"{before}# edited\n"
+    others[0].unlink()
+    assert run("--check")[0] == 1
     assert run() == (0, "")
-    assert committed.read_text() == before
+    assert first.read_text() == before
     assert run("--check") == (0, "")
+
+
+def test_a_stale_stub_gives_the_command_exit_code_1(scratch_copy: Path) -> None:
+    (scratch_copy / "course_lib" / f"{modules()[0]}.py").write_text("# edited\n")
+    process = subprocess.run(
+        [sys.executable, "-m", "course_lib.stubs", "--check"],
+        cwd=scratch_copy,
+        env={**os.environ, "PYTHONPATH": str(scratch_copy)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 1
+    assert process.stdout.startswith(f"{modules()[0]}.py")
+    assert process.stderr == ""
