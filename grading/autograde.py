@@ -1,7 +1,6 @@
 """Autograde: one submission becomes one outcome, whatever is in it."""
 
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,13 +134,12 @@ def _run(course: Course, submission: Submission, intake: Intake, work: Path) -> 
 
 def _variables(course: Course, result: Path) -> dict[str, str]:
     """Return the environment variables of a graded run."""
-    paths = {"PATH": Path(sys.executable).parent, "PYTHONPATH": course.home}
+    path = [str(course.home), os.environ.get("PYTHONPATH")]
     variables = {
-        # nbgrader looks for alembic on PATH, which an environment that is not activated is not on.
-        name: os.pathsep.join(filter(None, [str(path), os.environ.get(name)]))
-        for name, path in paths.items()
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
     }
-    variables |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if course.code.overlay_variable:
         folders = [result / course.code.package, course.home / course.code.reference]
         variables[course.code.overlay_variable] = os.pathsep.join(map(str, folders))

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -117,7 +118,10 @@ class Course:
         return path if self.code.package and (self.home / path).is_file() else None
 
     def gradebook(self) -> Gradebook:
-        return Gradebook(self.directory.db_url, self.directory.course_id)
+        # For a new one nbgrader looks for alembic on PATH, where a virtual environment may not be.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        with environment({"PATH": path}):
+            return Gradebook(self.directory.db_url, self.directory.course_id)
 
     @cached_property
     def seed(self) -> str:

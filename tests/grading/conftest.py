@@ -65,6 +65,13 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def course(released: Path, tmp_path: Path) -> Path:
+    """A released course that a test may change."""
+    shutil.copytree(released, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def graded(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Class:
     root = tmp_path_factory.mktemp("graded") / "course"

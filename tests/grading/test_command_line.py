@@ -4,13 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_course import REPOSITORY, Class, run, write_course
-
-
-@pytest.fixture
-def course(tmp_path: Path) -> Path:
-    write_course(tmp_path)
-    return tmp_path
+from toy_course import REPOSITORY, run, write_course
 
 
 @pytest.mark.parametrize("command", ["release", "autograde", "feedback", "export"])
@@ -50,7 +44,6 @@ def test_nothing_to_do(course: Path) -> None:
 
 
 def test_two_runs_at_once(course: Path) -> None:
-    (course / ".grading").mkdir()
     with open(course / ".grading" / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = run("release", "--root", course)
@@ -65,15 +58,14 @@ def test_a_gradebook_that_is_none(course: Path) -> None:
     assert "file is not a database" in result.err
 
 
-def test_as_a_program_outside_an_activated_environment(graded: Class) -> None:
-    command = [sys.executable, "-m", "grading", "autograde", "--root", str(graded.root)]
+def test_as_a_program_outside_an_activated_environment(tmp_path: Path) -> None:
+    """nbgrader finds alembic, which makes a new gradebook, only on PATH."""
+    write_course(tmp_path)
     result = subprocess.run(
-        [*command, "--student", "reference", "--force"],
+        [sys.executable, "-m", "grading", "release", "--root", tmp_path],
         cwd=REPOSITORY,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(graded.root)},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 0, result.stderr
-    assert "reference, adder: 6 / 6\n" in result.stdout
-    assert result.stderr == ""
+    assert (result.returncode, result.stdout, result.stderr) == (0, "adder: released\n", "")

@@ -1,24 +1,25 @@
 from pathlib import Path
 
 import pytest
-from toy_course import SOLUTION, Class, hand_in
+from toy_course import SOLUTION, hand_in
 
 from grading.course import Course
 from grading.intake import Intake, Submission, take_in
 
 
 @pytest.fixture
-def folder(alone: Path) -> Path:
-    return hand_in(alone, "reference", SOLUTION)
+def folder(course: Path) -> Path:
+    return hand_in(course, "ada", SOLUTION)
 
 
 def intake(folder: Path) -> Intake:
     course = Course(folder.parents[2])
     course.directory.max_file_size = 10
-    return take_in(course, Submission("reference", "adder", folder))
+    return take_in(course, Submission("ada", "adder", folder))
 
 
-def test_what_is_asked_for_is_taken(folder: Path, graded: Class) -> None:
+def test_what_is_asked_for_is_taken(folder: Path) -> None:
+    (folder / "timestamp.txt").write_text("2026-01-01 12:00:00 UTC")
     taken = intake(folder)
     assert taken.files.keys() == {"adder.ipynb", "toy/adder.py", "timestamp.txt"}
     assert taken.files["toy/adder.py"] == SOLUTION
