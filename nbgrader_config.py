@@ -49,7 +49,7 @@ c.GenerateFeedback.preprocessors = [
     "grading.preprocessors.HideTests",
     "nbgrader.preprocessors.GetGrades",
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+    "grading.preprocessors.FeedbackStyle",
 ]
-c.HTMLExporter.sanitize_html = True
 
 c.ExportApp.plugin_class = "grading.report.SafeCsvExportPlugin"

@@ -8,10 +8,16 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import ClearHiddenTests, Execute
+from nbgrader.preprocessors.base import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 
 KERNEL_LOST = "KernelLost"
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+STYLE = """
+img, svg { max-width: 100%; height: auto; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+th, td { padding: 0 1em 0.3em 0; }
+"""
 GUTTER = re.compile(r"^\s*(-+>)?\s*\d*\s*")
 
 
@@ -62,6 +68,14 @@ class HideTests(ClearHiddenTests):
             if output.output_type == "error":
                 output.traceback = [_without(hidden, frame) for frame in output.traceback]
         return cell, resources
+
+
+class FeedbackStyle(NbGraderPreprocessor):
+    """Keeps feedback on the page: wide figures shrink, and long lines of a message wrap."""
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[Any, Any]:
+        resources.setdefault("inlining", {}).setdefault("css", []).append(STYLE)
+        return nb, resources
 
 
 def _lines(text: str) -> list[str]:

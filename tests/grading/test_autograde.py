@@ -70,7 +70,7 @@ def test_no_file_of_a_student_is_changed(graded: Class) -> None:
     submitted = graded.root / "submitted"
     assert (submitted / "linked" / "adder" / "toy" / "adder.py").is_symlink()
     assert (submitted / "shadow" / "adder" / "toy.py").exists()
-    assert (submitted / "partial" / "adder" / "adder.ipynb").read_text() == (
+    assert (submitted / "shadow" / "adder" / "adder.ipynb").read_text() == (
         graded.root / "release" / "adder" / "adder.ipynb"
     ).read_text()
 
