@@ -5,6 +5,7 @@ c = get_config()  # noqa: F821 (traitlets puts it here)
 # Which package the students' modules belong to: assignment NAME has the module NAME.
 c.CourseCode.package = "course_lib"
 c.CourseCode.reference = "solutions"
+c.CourseCode.stub = "course_lib.stubs.stub"
 c.CourseCode.overlay_variable = "COURSE_LIB_OVERLAY"
 c.CourseCode.seed_variable = "COURSE_LIB_SEED"
 
@@ -27,7 +28,7 @@ c.Autograde.autograde_preprocessors = [
 ]
 c.OverwriteCells.add_missing_cells = True
 
-c.Execute.timeout = 60  # seconds for one cell
+c.Execute.timeout = 30  # seconds for one cell
 c.Execute.interrupt_on_timeout = True
 c.Execute.error_on_timeout = {
     "ename": "CellTimeoutError",

@@ -59,7 +59,7 @@ def hint(exercise: str) -> int:
     if exercise not in found:
         raise UsageError(unknown("exercise", exercise, list(found)))
     hints = found[exercise].hints
-    shown = json.loads(HINTS_SHOWN.read_text()) if HINTS_SHOWN.exists() else {}
+    shown = hints_shown()
     shown[exercise] = min(shown.get(exercise, 0) + 1, len(hints))
     HINTS_SHOWN.write_text(json.dumps(shown))
     for number, text in enumerate(hints[: shown[exercise]], start=1):
@@ -69,13 +69,21 @@ def hint(exercise: str) -> int:
     return 0
 
 
+def hints_shown() -> dict[str, int]:
+    """Return how many hints each exercise has shown; a damaged note counts as none."""
+    try:
+        return dict(json.loads(HINTS_SHOWN.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def reset(module: str) -> int:
     """Put the stub of a module back, keeping a backup of the student's file."""
     if module not in modules():
         raise UsageError(unknown("module", module, modules()))
     path = student.path_of(module)
     stub = pristine_stub(module, path)
-    if path.read_text() == stub:
+    if path.read_bytes() == stub.encode():
         print(f"{path} is the stub already.")
         return 0
     backup = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S-%f}.bak")
@@ -88,7 +96,7 @@ def reset(module: str) -> int:
 def pristine_stub(module: str, path: Path) -> str:
     """Return the stub of a module: made from its solution, or the installed package's own file."""
     solution = Path(__file__).parent.parent / "solutions" / f"{module}.py"
-    if solution == path:
+    if solution.exists() and solution.samefile(path):
         raise UsageError(f"{path} is the reference solution: unset COURSE_LIB_OVERLAY first.")
     if solution.exists():
         from course_lib.stubs import stub  # nbgrader takes seconds to import

@@ -1,6 +1,8 @@
 """Checks in processes of their own, so that no crash or endless loop reaches the others."""
 
+import contextlib
 import multiprocessing
+import sys
 from multiprocessing.connection import Connection
 
 from course_lib.checking import SECONDS, Check, Result
@@ -16,11 +18,12 @@ def run_apart(check: Check, seed: int) -> Result:
     process = context.Process(target=send_result, args=(check.module, check.exercise, seed, sender))
     process.start()
     sender.close()
+    # The check has its own time limit; this one ends code that swallows every exception.
+    seconds = (len(check.parts) + 2) * SECONDS
     try:
-        # The check has its own time limit; this one ends code that swallows every exception.
-        if receiver.poll(3 * SECONDS):
+        if receiver.poll(seconds):
             return receiver.recv()
-        return check.refused(f"It was still running after {3 * SECONDS:g} seconds and was stopped")
+        return check.refused(f"It was still running after {seconds:g} seconds and was stopped")
     except EOFError:
         process.join()
         return check.refused(f"The process ended while it ran ({ending(process.exitcode)})")
@@ -32,7 +35,9 @@ def run_apart(check: Check, seed: int) -> Result:
 def send_result(module: str, exercise: str, seed: int, sender: Connection) -> None:
     for check in checks_of(module):
         if check.exercise == exercise:
-            sender.send(check(seed=seed))
+            with contextlib.redirect_stdout(sys.stderr):  # the command's own output stays clean
+                result = check(seed=seed)
+            sender.send(result)
 
 
 def ending(exit_code: int | None) -> str:

@@ -29,7 +29,10 @@ def stub(solution: str) -> str:
         code_stub={"python": f'raise NotImplementedError("your turn: {NAME}")'},
         enforce_metadata=False,
     )
-    names = _functions_to_write(solution, clear.begin_solution_delimeter)
+    begin, end = clear.begin_solution_delimeter, clear.end_solution_delimeter
+    if solution.count(begin) != solution.count(end):
+        raise RuntimeError("every solution needs a beginning and an end")
+    names = _functions_to_write(solution, begin)
     cell = new_code_cell(solution)
     clear.preprocess_cell(cell, {"language": "python"}, 0)
     return re.sub(NAME, lambda _: next(names), cell.source)

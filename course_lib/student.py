@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator
@@ -26,21 +27,21 @@ def load(module: str, target: str, forbidden: tuple[str, ...] = ()) -> Any:
     path = path_of(module)
     shown = _shown(path)
     try:
-        used = first_use(path.read_text(encoding="utf-8"), forbidden)
-        implementation = getattr(_import(module), target)
-    except AttributeError:
-        raise Unusable(f"{shown} has no {target}: was it renamed?") from None
+        used = first_use(path.read_text(encoding="utf-8-sig"), forbidden)
+        loaded = _import(module, path)
     except SyntaxError as error:
-        text = (error.text or "").strip()
-        raise Unusable(f"{shown}, line {error.lineno}: {error.msg}: {text}") from None
+        place = f"{shown}, line {error.lineno}" if error.lineno else shown
+        raise Unusable(f"{place}: {error.msg}: {(error.text or '').strip()}") from None
     except UnicodeDecodeError:
         raise Unusable(f"{shown} is not UTF-8 text: save it as UTF-8") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Unusable(f"{shown} cannot be imported: {describe(error, path)}") from None
     if used:
         name, line = used
         raise Unusable(f"{shown}, line {line} uses {name}, which this exercise asks you to write")
-    return implementation
+    if not hasattr(loaded, target):
+        raise Unusable(f"{shown} has no {target}: was it renamed?")
+    return getattr(loaded, target)
 
 
 def path_of(module: str) -> Path:
@@ -58,7 +59,11 @@ def path_of(module: str) -> Path:
 
 def describe(error: BaseException, path: Path) -> str:
     """Return an exception in one line, with the innermost line of the student's file in it."""
-    text = f"{type(error).__name__}: {error}".strip().rstrip(":").split("\n")[0]
+    try:
+        words = str(error).partition("\n")[0]
+    except Exception:
+        words = ""
+    text = f"{type(error).__name__}: {words}" if words else type(error).__name__
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]
@@ -66,15 +71,16 @@ def describe(error: BaseException, path: Path) -> str:
         return text
     place = f"{_shown(path)}, line {frames[-1].lineno}"
     if isinstance(error, NotImplementedError):
-        return f"{error} ({place})"
+        return f"{words} ({place})"
     return f"{text} ({place}: {frames[-1].line})"
 
 
 def first_use(source: str, forbidden: tuple[str, ...]) -> tuple[str, int] | None:
     """Return the first forbidden name that the source uses, and its line."""
     tree = ast.parse(source)
-    imported = dict(_imports(tree))
-    uses = [(name, line) for line, name in imported.values()]
+    imports = list(_imports(tree))
+    uses = [(name, line) for _, (line, name) in imports]
+    imported = dict(imports)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and (name := _dotted(node, imported)):
             uses.append((name, node.lineno))
@@ -107,9 +113,11 @@ def _dotted(node: ast.expr, imported: dict[str, tuple[int, str]]) -> str | None:
     return None
 
 
-def _import(module: str) -> ModuleType:
+def _import(module: str, path: Path) -> ModuleType:
     name = f"{course_lib.__name__}.{module}"
     sys.modules.pop(name, None)
+    # Bytecode is matched by second and size, so an edit could go unseen.
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
     importlib.invalidate_caches()
     return importlib.import_module(name)
 

@@ -79,7 +79,7 @@ class Run:
     def export(self) -> None:
         plugin = SafeCsvExportPlugin(config=self.course.config)
         plugin.to = str(Path(self.arguments.to or self.course.root / "grades.csv").absolute())
-        plugin.assignment, plugin.student = self.assignments, self.arguments.student
+        plugin.assignment, plugin.student = self.arguments.assignments, self.arguments.student
         with self.course.gradebook() as gradebook:
             try:
                 plugin.export(gradebook)

@@ -140,11 +140,13 @@ def _variables(course: Course, result: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    if course.code.overlay_variable:
-        folders = [result / course.code.package, course.home / course.code.reference]
-        variables[course.code.overlay_variable] = os.pathsep.join(map(str, folders))
-    if course.code.seed_variable:
-        variables[course.code.seed_variable] = course.seed
+    code = course.code
+    if code.overlay_variable:
+        folders = ((result, code.package), (course.home, code.reference))
+        overlay = [str(base / name) for base, name in folders if name]
+        variables[code.overlay_variable] = os.pathsep.join(overlay)
+    if code.seed_variable:
+        variables[code.seed_variable] = course.seed
     return variables
 
 
@@ -155,8 +157,8 @@ def _annotate(result: Path, names: list[str], intake: Intake) -> None:
         notebook = nbformat.read(path, as_version=4) if path.exists() else new_notebook()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         errors = {output.ename for output in outputs if output.output_type == "error"}
-        for incident in INCIDENTS.keys() & errors:
-            intake.notes.append(INCIDENTS[incident].format(quoted(path.name)))
+        found = [text for name, text in INCIDENTS.items() if name in errors]
+        intake.notes += [text.format(quoted(path.name)) for text in found]
         intake.complete &= KERNEL_LOST not in errors
         notebooks[path] = notebook
     if intake.notes:

@@ -44,6 +44,11 @@ class CourseCode(Configurable):
 
     package = Unicode("", help="Package of the modules that students write.").tag(config=True)
     reference = Unicode("", help="Folder of their reference implementations.").tag(config=True)
+    stub = Unicode(
+        "",
+        help="Dotted name of the function that makes the text of a stub from that of a reference. "
+        "Without it, the package's own file is the stub.",
+    ).tag(config=True)
     overlay_variable = Unicode(
         "", help="Environment variable for the folders that stand in front of the package."
     ).tag(config=True)

@@ -13,12 +13,12 @@ from nbgrader.utils import is_grade, is_solution
 
 KERNEL_LOST = "KernelLost"
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+GUTTER = re.compile(r"^\s*(-+>)?\s*\d*\s*")
 STYLE = """
 img, svg { max-width: 100%; height: auto; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 th, td { padding: 0 1em 0.3em 0; }
 """
-GUTTER = re.compile(r"^\s*(-+>)?\s*\d*\s*")
 
 
 class ExecuteToTheEnd(Execute):

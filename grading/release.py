@@ -8,6 +8,7 @@ import nbformat
 from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import ClearHiddenTests, ClearMarkScheme, ClearSolutions
 from nbgrader.utils import is_solution
+from traitlets.utils.importstring import import_item
 
 from grading.course import CONFIG, Course, GradingError, replace_folder
 
@@ -22,14 +23,18 @@ def release(course: Course, assignment: str) -> bool:
     if is_current(course, assignment):
         return False
     folder = course.folder("release", assignment)
+    module = course.module(assignment)
+    reference = _reference(course, assignment)
+    if reference and not module:
+        raise GradingError(f"The stub of {reference} is missing in {course.code.package}/.")
     record = course.record("released", assignment)
     record.delete()
     with course.workplace() as work:
         course.convert(GenerateAssignment, assignment, folders={"release": work / "release"})
         new = work / "release" / assignment
-        if module := course.module(assignment):
+        if module:
             (new / module).parent.mkdir(exist_ok=True)
-            shutil.copy(course.home / module, new / module)
+            (new / module).write_text(_stub(course, assignment), encoding="utf-8")
         if leak := find_leak(course, assignment, new):
             shutil.rmtree(folder, ignore_errors=True)
             raise GradingError(f"It would give something away: {leak}.")
@@ -54,9 +59,15 @@ def is_current(course: Course, assignment: str) -> bool:
 
 def source_digest(course: Course, assignment: str) -> str:
     paths = [course.folder("source", assignment), course.home / CONFIG]
-    if module := course.module(assignment):
-        paths.append(course.home / module)
-    return course.digest(paths)
+    return course.digest(paths, _stub(course, assignment))
+
+
+def _stub(course: Course, assignment: str) -> str:
+    """Return the text of the module that students start from; empty when there is none."""
+    module, reference = course.module(assignment), _reference(course, assignment)
+    if reference and course.code.stub:
+        return str(import_item(course.code.stub)(reference.read_text(encoding="utf-8")))
+    return (course.home / module).read_text(encoding="utf-8") if module else ""
 
 
 def find_leak(course: Course, assignment: str, folder: Path) -> str | None:
@@ -106,9 +117,13 @@ def _sources(course: Course, assignment: str, begins: tuple[str, ...]) -> Iterat
         for cell in notebook.cells:
             whole = is_solution(cell) and not any(marker in cell.source for marker in begins)
             yield f"{begins[0]}\n{cell.source}" if whole else cell.source
-    reference = course.home / course.code.reference / f"{assignment}.py"
-    if course.module(assignment) and reference.is_file():
+    if reference := _reference(course, assignment):
         yield reference.read_text(encoding="utf-8")
+
+
+def _reference(course: Course, assignment: str) -> Path | None:
+    path = course.home / course.code.reference / f"{assignment}.py"
+    return path if course.code.reference and path.is_file() else None
 
 
 def _lines(text: str) -> set[str]:

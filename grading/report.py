@@ -1,4 +1,4 @@
-"""What came of the grading: feedback for students, a CSV for the office, a table for the eye."""
+"""Reports on the grading: feedback for students, the grades as CSV, the scores as a table."""
 
 import csv
 import io

@@ -29,7 +29,7 @@ class Perceptron:
         The inequality is strict: a point exactly on the boundary belongs to class 0.
 
         Args:
-            x: float tensor of shape ``(n, in_features)``; ``n`` may be 0. It is not changed.
+            x: float32 tensor of shape ``(n, in_features)``; ``n`` may be 0. It is not changed.
 
         Returns:
             int64 tensor of shape ``(n,)`` with values 0 and 1.
@@ -46,8 +46,8 @@ class Perceptron:
         Training starts from the present weight and bias.
 
         Args:
-            x: float tensor of shape ``(n, in_features)``. It is not changed.
-            y: tensor of shape ``(n,)`` with labels 0 and 1, integer or float. It is not changed.
+            x: float32 tensor of shape ``(n, in_features)``. It is not changed.
+            y: tensor of shape ``(n,)`` with labels 0 and 1, of any dtype. It is not changed.
             max_epochs: the largest number of passes over the data.
 
         Returns:
@@ -58,7 +58,7 @@ class Perceptron:
         mistakes_per_epoch = []
         for _ in range(max_epochs):
             mistakes = 0
-            for x_i, y_i in zip(x, y, strict=True):
+            for x_i, y_i in zip(x, y.float(), strict=True):
                 prediction = self.predict(x_i[None])[0]
                 error = y_i - prediction
                 if error != 0:

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,7 @@ import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.reader import NotJSONError
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -35,14 +37,21 @@ def main() -> int:
     parser.add_argument("action", choices=("execute", "check"))
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     arguments = parser.parse_args()
+    action = execute if arguments.action == "execute" else check
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        if arguments.action == "execute":
-            problems = pool.map(execute, arguments.paths)
-        else:
-            problems = pool.map(check, arguments.paths)
+        problems = pool.map(partial(attempt, action), arguments.paths)
     found = [problem for problem in problems if problem]
     print("\n".join(found), file=sys.stderr, end="\n" if found else "")
     return 1 if found else 0
+
+
+def attempt(action: Callable[[Path], str | None], path: Path) -> str | None:
+    try:
+        return action(path)
+    except NotJSONError:
+        return f"{path}: not a notebook."
+    except OSError as error:
+        return f"{path}: {error.strerror}."
 
 
 def execute(path: Path) -> str | None:

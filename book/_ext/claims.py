@@ -77,11 +77,23 @@ def read_claim(entry: dict[str, Any]) -> Claim:
     return Claim(**{**entry, "verdict": verdict, "references": tuple(entry.get("references", ()))})
 
 
+def read_file(path: Path) -> list[dict[str, Any]]:
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except yaml.YAMLError as error:
+        warn(f"{path.name} cannot be read as YAML: {error}", str(path))
+        return []
+    if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+        warn(f"{path.name} is not a list of claims", str(path))
+        return []
+    return entries
+
+
 def read_claims(folder: Path) -> dict[str, Claim]:
     """All claims by id, in the order of the files; what cannot be read becomes a warning."""
     claims: dict[str, Claim] = {}
     for path in sorted(folder.glob("*.yaml")):
-        for entry in yaml.safe_load(path.read_text(encoding="utf-8")) or ():
+        for entry in read_file(path):
             try:
                 claim = read_claim(entry)
                 if claim.id in claims:
@@ -212,6 +224,8 @@ class Checked(ClaimsDirective):
         if claim is None:
             warn(f"no claim has the id {self.arguments[0]!r}", self.get_location())
             return []
+        if self.domain.has("boxes", self.env.docname, claim.id):
+            warn(f"claim {claim.id} has a second Checked box", self.get_location())
         self.domain.note("boxes", self.env.docname, claim.id)
         box = nodes.admonition(classes=["checked", f"verdict-{claim.verdict}"])
         box["ids"].append(f"checked-{claim.id}")
@@ -251,7 +265,7 @@ def visit_claims_filter(translator: Any, node: claims_filter) -> None:
         '<form class="claims-filter" hidden>'
         + select("chapter", "Chapter", chapters)
         + select("verdict", "Verdict", verdicts)
-        + '<output class="claims-shown"></output></form>'
+        + '<output></output></form>'
     )
     raise nodes.SkipNode
 
@@ -259,9 +273,9 @@ def visit_claims_filter(translator: Any, node: claims_filter) -> None:
 def select(name: str, label: str, options: dict[str, str]) -> str:
     choices = "".join(
         f'<option value="{escape(value)}">{escape(text)}</option>'
-        for value, text in options.items()
+        for value, text in {"": "all", **options}.items()
     )
-    return f'<label>{label} <select name="{name}"><option value="">all</option>{choices}</select></label>'
+    return f'<label>{label} <select name="{name}">{choices}</select></label>'
 
 
 def skip_node(translator: Any, node: nodes.Node) -> None:

@@ -291,7 +291,9 @@ def predict_inputs(rng: torch.Generator) -> list[Case]:
     return [
         case("the side of the boundary", corners, ones, 0.0),
         case("the side of the boundary", torch.tensor([[0.5, 0.0]]), ones, -0.25),
+        case("the side of the boundary", corners, ones, 1.75),
         case("the side of the boundary", corners, ones, 3.0),
+        case("the side of the boundary", torch.tensor([[2.0**-20, 0.0]]), ones, 0.0),
         case("the side of the boundary", wide, quarters(rng, features), OFF_THE_BOUNDARY),
         case("the side of the boundary", wide[:0], quarters(rng, features), OFF_THE_BOUNDARY),
         case("a point exactly on the boundary", torch.tensor([[1.0, 1.0]]), ones, -2.0),
@@ -301,9 +303,13 @@ def predict_inputs(rng: torch.Generator) -> list[Case]:
 
 def predict_probe(perceptron: Any, case: Case) -> Outputs:
     unit = perceptron(case["weight"].numel())
-    unit.weight = case["weight"]
-    unit.bias = torch.tensor(case["bias"])
-    return {"predict(x)": unit.predict(case["x"]), "x, which must not change": case["x"]}
+    unit.weight, unit.bias = case["weight"], torch.tensor(case["bias"])
+    return {
+        "predict(x)": unit.predict(case["x"]),
+        "x, which must not change": case["x"],
+        "the weight, which predict must not change": unit.weight,
+        "the bias, which predict must not change": unit.bias,
+    }
 
 
 def fit_inputs(rng: torch.Generator) -> list[Case]:

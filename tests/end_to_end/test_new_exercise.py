@@ -66,7 +66,11 @@ def test_its_tests_run(course):
 
 
 def test_it_is_released_and_graded(course):
+    stub = (course / "course_lib/neuron.py").read_text()
+    shutil.copy(course / "solutions/neuron.py", course / "course_lib/neuron.py")
     assert run(course, "grading", "release", "neuron").returncode == 0
+    released = (course / "release/neuron/course_lib/neuron.py").read_text()
+    assert released == stub, "what is released must not depend on a student's own work"
     for student in ("ada", "ben"):
         folder = course / "submitted" / student / "neuron"
         shutil.copytree(course / "release" / "neuron", folder)

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import course_lib
 from course_lib.checking import Check, Result
 
-settings.register_profile("exercises", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "exercises",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("exercises")
 
 
@@ -28,26 +34,27 @@ def students_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture
-def assert_rejected() -> Callable[..., None]:
-    """Assert that an implementation loses points, with a message that shows the difference."""
+def assert_tells_the_difference() -> Callable[[Result], None]:
+    """Assert that a message shows two different values, or how the code stopped."""
 
-    def assert_all_rejected(check: Check, implementation: Any, seeds: int = 10) -> None:
-        for seed in range(seeds):
+    def assert_tells(result: Result) -> None:
+        differences = re.findall(r"expected  (.*)\n    got       (.*)", result.message)
+        stops = re.findall(r"stopped   (.*)", result.message)
+        assert differences or stops, result.message
+        assert all(expected != got for expected, got in differences), result.message
+        assert not any(stop.startswith("AssertionError") for stop in stops), result.message
+
+    return assert_tells
+
+
+@pytest.fixture
+def assert_rejected(assert_tells_the_difference: Callable) -> Callable[[Check, Any], None]:
+    """Assert that an implementation loses points with every seed, and that the reason is told."""
+
+    def assert_all_rejected(check: Check, implementation: Any) -> None:
+        for seed in range(10):
             result = check(implementation, seed=seed)
             assert result.points < result.max_points, f"full points with seed {seed}"
             assert_tells_the_difference(result)
 
     return assert_all_rejected
-
-
-@pytest.fixture(name="assert_tells_the_difference")
-def _assert_tells_the_difference() -> Callable[[Result], None]:
-    return assert_tells_the_difference
-
-
-def assert_tells_the_difference(result: Result) -> None:
-    differences = re.findall(r"expected  (.*)\n    got       (.*)", result.message)
-    stops = re.findall(r"stopped   (.*)", result.message)
-    assert differences or stops, result.message
-    assert all(expected != got for expected, got in differences), result.message
-    assert not any(stop.startswith("AssertionError") for stop in stops), result.message

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import time
 import warnings
@@ -282,9 +283,8 @@ def test_code_that_is_not_written_yet_is_told_as_such(students_file: Path) -> No
 
 
 @pytest.fixture
-def short_limit(monkeypatch: pytest.MonkeyPatch) -> float:
-    monkeypatch.setattr(checking, "SECONDS", 0.3)
-    return 0.3
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "SECONDS", 0.5)
 
 
 def endless(x: Tensor) -> Tensor:
@@ -306,15 +306,17 @@ def swallowing_everything_once(x: Tensor) -> Tensor:
     return x
 
 
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize("hang", [endless, swallowing, swallowing_everything_once])
-def test_an_endless_loop_is_stopped_and_told(hang: Callable, short_limit: float) -> None:
+def test_an_endless_loop_is_stopped_and_told(hang: Callable) -> None:
     start = time.monotonic()
     result = DOUBLE(lambda x: 2 * x if len(x) < 30 else hang(x))
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 5
     assert result.points == 1
-    assert f"it was still running after {short_limit:g} seconds" in result.message
+    assert re.search(r"stopped   it was still running after [\d.]+ seconds", result.message)
 
 
+@pytest.mark.usefixtures("short_limit")
 def test_an_endless_loop_in_one_case_leaves_the_other_parts_their_points(
     short_limit: float,
 ) -> None:
@@ -323,7 +325,8 @@ def test_an_endless_loop_in_one_case_leaves_the_other_parts_their_points(
     assert "[wrong] small (1)" in result.message
 
 
-def test_the_time_limit_puts_the_alarm_back(short_limit: float) -> None:
+@pytest.mark.usefixtures("short_limit")
+def test_the_time_limit_puts_the_alarm_back() -> None:
     before = signal.getsignal(signal.SIGALRM)
     DOUBLE(endless)
     assert signal.getsignal(signal.SIGALRM) == before
@@ -358,6 +361,7 @@ def double(x):
 """
 
 
+@pytest.mark.filterwarnings("ignore:warned")
 def test_grading_prints_the_message_alone_and_returns_the_points(
     students_file: Path, capfd: pytest.CaptureFixture
 ) -> None:
@@ -406,14 +410,14 @@ def test_the_graded_seed_comes_from_the_environment_and_else_is_fresh(
     assert drawn_by(spied.grade) != drawn_by(spied.grade)
 
 
-def test_a_report_prints_for_the_student_and_is_silent_in_a_graded_run(
+def test_a_report_prints_for_the_student_and_leaves_a_graded_run_to_grade(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.delenv("COURSE_LIB_SEED", raising=False)
     assert DOUBLE.report() == 3.0
     assert capfd.readouterr().out.startswith("double (double): 3 of 3 points")
     monkeypatch.setenv("COURSE_LIB_SEED", "11")
-    assert DOUBLE.report() == 3.0
+    assert DOUBLE.report() == 0.0
     assert capfd.readouterr().out == ""
 
 

@@ -180,7 +180,7 @@ def test_a_seed_gives_the_same_result_and_another_seed_other_inputs(check: Check
 
 @every_module
 def test_the_checks_of_a_module_take_less_than_five_seconds(module: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for check in checks_of(module):
         check()
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

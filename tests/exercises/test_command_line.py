@@ -28,27 +28,44 @@ from course_lib.stubs import stub
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "solutions" / "perceptron.py").read_text()
 STUB = stub(REFERENCE)
-PREDICT_LINE = "return (x @ self.weight + self.bias > 0).long()"
-FIT_LINE = "mistakes_per_epoch = []"
 PREDICT, FIT = checks_of("perceptron")
 
-FEW_ROWS_ONLY = ("> 0).long()", "> 0).long() * (len(x) < 5)")
-BIAS_NEVER_LEARNS = ("self.bias = self.bias + error", "pass")
-NEVER_STOPS = ("if mistakes == 0", "if False")
-PRINTS = (PREDICT_LINE, f'print("noise"); {PREDICT_LINE}')
-CRASHES = (PREDICT_LINE, "import ctypes; ctypes.string_at(0)")
-LOOPS = (FIT_LINE, "import time\n        while True: time.sleep(0.01)")
-EXITS = ("adam_update_(param, grad,", "import os; os._exit(7)  #")
+FEW_ROWS_ONLY = """
+class Perceptron(Perceptron):
+    def predict(self, x):
+        return super().predict(x) * (len(x) < 5)
+"""
+NO_LAST_ZERO = """
+class Perceptron(Perceptron):
+    def fit(self, x, y, max_epochs=100):
+        return [count for count in super().fit(x, y, max_epochs) if count]
+"""
+PRINTS = """
+print("noise at import")
+class Perceptron(Perceptron):
+    def predict(self, x):
+        print("noise")
+        return super().predict(x)
+"""
+CRASHES_AND_LOOPS = """
+import ctypes, time
+class Perceptron(Perceptron):
+    def predict(self, x):
+        ctypes.string_at(0)
+
+    def fit(self, x, y, max_epochs=100):
+        while True:
+            time.sleep(0.01)
+"""
+EXITS = """
+import os
+class Adam(Adam):
+    def step(self):
+        os._exit(7)
+"""
 
 Run = Callable[..., subprocess.CompletedProcess]
 Command = Callable[..., tuple[int, str, str]]
-
-
-def edited(source: str, *changes: tuple[str, str]) -> str:
-    for old, new in changes:
-        assert old in source, "the reference was rewritten: adapt the change"
-        source = source.replace(old, new)
-    return source
 
 
 @pytest.fixture
@@ -107,12 +124,12 @@ def test_right_code_in_the_folder_beside_gives_exit_code_0(run: Run, mine: Path)
 def test_wrong_code_gives_exit_code_1_and_json_with_the_results_for_the_seed(
     run: Run, mine: Path
 ) -> None:
-    mine.write_text(edited(REFERENCE, FEW_ROWS_ONLY, BIAS_NEVER_LEARNS))
+    mine.write_text(REFERENCE + FEW_ROWS_ONLY + NO_LAST_ZERO)
     printed = run("check", "perceptron", "--json", "--seed", "5", code=1).stdout
     results = json.loads(printed)
     assert results == [asdict(PREDICT(seed=5)), asdict(FIT(seed=5))]
     assert results[0] != asdict(PREDICT(seed=6))
-    assert [result["mistake"] for result in results] == [None, "bias_never_learns"]
+    assert [result["mistake"] for result in results] == [None, "leaves_out_the_last_zero"]
     assert [result["passed"] for result in results] == [False, False]
     assert (
         list(results[0])
@@ -122,7 +139,7 @@ def test_wrong_code_gives_exit_code_1_and_json_with_the_results_for_the_seed(
 
 
 def test_what_the_code_prints_does_not_get_into_the_json(run: Run, mine: Path) -> None:
-    mine.write_text(f'print("noise at import")\n{edited(REFERENCE, PRINTS)}')
+    mine.write_text(REFERENCE + PRINTS)
     results = json.loads(run("check", "perceptron", "--json", code=0).stdout)
     assert [result["passed"] for result in results] == [True, True]
 
@@ -130,17 +147,17 @@ def test_what_the_code_prints_does_not_get_into_the_json(run: Run, mine: Path) -
 def test_a_crash_an_exit_and_an_endless_loop_are_told_and_the_rest_is_checked(
     run: Run, mine: Path
 ) -> None:
-    mine.write_text(edited(REFERENCE, CRASHES, LOOPS))
+    mine.write_text(REFERENCE + CRASHES_AND_LOOPS)
     optimizers = (ROOT / "solutions" / "optimizers.py").read_text()
-    (mine.parent / "optimizers.py").write_text(edited(optimizers, EXITS))
+    (mine.parent / "optimizers.py").write_text(optimizers + EXITS)
 
     results = json.loads(run("check", "--json", code=1).stdout)
     told = {result["exercise"]: result["message"] for result in results}
     assert told["predict"].endswith("The process ended while it ran (signal 11).")
     assert told["adam"].endswith("The process ended while it ran (exit code 7).")
-    assert "it was still running after 10 seconds" in told["fit"]
+    assert "it was still running after" in told["fit"]
     points = {result["exercise"]: result["points"] for result in results}
-    assert points == {"optimizer": 4, "sgd": 5, "adam": 0, "adamw": 0, "predict": 0, "fit": 0}
+    assert points == {"optimizer": 4, "sgd": 5, "adam": 0, "adamw": 6, "predict": 0, "fit": 0}
 
 
 def test_code_that_swallows_every_exception_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +166,7 @@ def test_code_that_swallows_every_exception_is_ended(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(isolation, "send_result", ignore_everything)
     result = isolation.run_apart(PREDICT, seed=0)
     assert result.points == 0
-    assert result.message.endswith("It was still running after 3 seconds and was stopped.")
+    assert result.message.endswith("It was still running after 4 seconds and was stopped.")
 
 
 def ignore_everything(*_: object) -> None:
@@ -212,7 +229,7 @@ def test_damaged_notes_of_the_hints_do_not_stop_the_hints(command: Command, tmp_
 
 
 def test_progress_shows_every_exercise_with_its_points(run: Run, mine: Path) -> None:
-    mine.write_text(edited(REFERENCE, NEVER_STOPS))
+    mine.write_text(REFERENCE + NO_LAST_ZERO)
     table = run("progress", code=0, COLUMNS="100").stdout
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines()]
     shown = {row[1]: row for row in rows if len(row) == 4}

@@ -89,7 +89,7 @@ def test_an_endless_loop_at_import_is_stopped_and_told(
     monkeypatch.setattr(checking, "SECONDS", 0.3)
     message = refusal(file, f"{RIGHT}while True:\n    pass\n")
     assert "import of course_lib/doubling.py" in message
-    assert "still running after 0.3 seconds" in message
+    assert "still running after" in message
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,17 @@ def test_a_module_beside_the_source_does_not_replace_the_students(alone: Path) -
     assert "reference, adder: 6 / 6\n" in run("autograde", "--root", alone).out
 
 
+def test_a_course_without_modules(alone: Path) -> None:
+    config = alone / "nbgrader_config.py"
+    config.write_text(config.read_text() + "del c.CourseCode\n")
+    checks = alone / "toy" / "checks.py"
+    checks.write_text(checks.read_text().replace('assert os.environ["TOY_SEED"].isdigit()', ""))
+    run("release", "--root", alone)
+    assert [path.name for path in (alone / "release" / "adder").iterdir()] == ["adder.ipynb"]
+    result = run("autograde", "--root", alone)
+    assert "reference, adder: 1 / 6\n    Not part of the assignment" in result.out
+
+
 def test_a_student_can_be_chosen(alone: Path) -> None:
     shutil.copytree(alone / "submitted" / "reference", alone / "submitted" / "partial")
     result = run("autograde", "--student", "reference", "--root", alone)

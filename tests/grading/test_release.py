@@ -77,6 +77,15 @@ def test_a_notebook_that_nbgrader_refuses_leaves_the_earlier_release(course: Pat
     assert (course / "release" / "adder" / "adder.ipynb").read_text() == released
 
 
+def test_a_stub_must_be_there(course: Path) -> None:
+    (course / "toy" / "adder.py").unlink()
+    result = run("release", "--root", course)
+    assert result.code == 1
+    assert result.err == (
+        f"adder is not released. The stub of {course}/answers/adder.py is missing in toy/.\n"
+    )
+
+
 def test_only_what_changed_is_released_again(course: Path) -> None:
     assert run("release", "--root", course).out == "adder: unchanged\n"
     (course / "toy" / "adder.py").write_text(STUB + "\n\nSIZE = 1\n")

@@ -94,6 +94,16 @@ def test_export_quotes_what_a_spreadsheet_would_run(course: Path) -> None:
     assert {row["score"] for row in rows} == {"0.0"}
 
 
+def test_export_of_one_assignment(course: Path) -> None:
+    add_students(course, "ada")
+    with Course(course).gradebook() as gradebook:
+        gradebook.add_assignment("from_last_year")
+    for asked, exported in (["adder"], ["adder"]), ([], ["adder", "from_last_year"]):
+        run("export", *asked, "--root", course)
+        rows = csv.DictReader((course / "grades.csv").open())
+        assert [row["assignment"] for row in rows] == exported
+
+
 def test_export_to_nowhere(graded: Class, tmp_path: Path) -> None:
     result = run("export", "--to", tmp_path / "none" / "grades.csv", "--root", graded.root)
     assert result.code == 1

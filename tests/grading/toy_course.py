@@ -22,6 +22,7 @@ CONFIG = f"""
 load_subconfig("nbgrader_config.py", path={str(REPOSITORY)!r})
 c.CourseCode.package = "toy"
 c.CourseCode.reference = "answers"
+c.CourseCode.stub = ""
 c.CourseCode.overlay_variable = "TOY_OVERLAY"
 c.CourseCode.seed_variable = "TOY_SEED"
 c.CourseDirectory.source_directory = "assignments"
