@@ -95,6 +95,13 @@ class LoadsNumbers(Base):
             group["params"] = list(saved["params"])
 
 
+class KeepsOldState(Base):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old = dict(self.state)
+        super().load_state_dict(state_dict)
+        self.state.update({param: old[param] for param in old if param not in self.state})
+
+
 class LoadsAnything(Base):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if len(state_dict["param_groups"]) == len(self.param_groups):
@@ -161,6 +168,11 @@ BASE_MISTAKES = (
         "loads_numbers",
         "After loading, the groups hold the saved numbers instead of this optimizer's parameters.",
         LoadsNumbers,
+    ),
+    Mistake(
+        "keeps_old_state",
+        "Start from an empty state: a parameter without a saved state has none after loading.",
+        KeepsOldState,
     ),
     Mistake(
         "loads_anything",

@@ -32,6 +32,7 @@ class Optimizer:
         saved = state_dict["param_groups"]
         if [len(g["params"]) for g in saved] != [len(g["params"]) for g in self.param_groups]:
             raise ValueError("different groups")
+        self.state = {}
         for g, s in zip(self.param_groups, saved):
             for p, i in zip(g["params"], s["params"]):
                 if i in state_dict["state"]:
