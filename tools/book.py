@@ -27,6 +27,7 @@ from notebooks import ROOT, run
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 DOCTREES = BUILD / ".doctrees"
+HTML = BUILD / "html"
 DIGEST = BUILD / "book.digest"
 LOG = BUILD / "book.log"
 # What a page depends on besides its own text: the cache and Sphinx look at that alone.
@@ -118,8 +119,11 @@ def is_cached(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode) -> b
 
 def build() -> list[str]:
     """Run Jupyter Book; return its warnings and errors."""
+    if not (HTML / "index.html").exists():
+        # Half a site, left by a build that was killed: Sphinx stumbles over it.
+        shutil.rmtree(HTML, ignore_errors=True)
     program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", ROOT, "-W", "-n", "--keep-going"]
+    command = [str(program), "build", str(ROOT), "-W", "-n", "--keep-going"]
     with LOG.open("w", encoding="utf-8") as log, console.status("jupyter-book build"):
         done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     if done.returncode == 0:

@@ -265,7 +265,7 @@ def visit_claims_filter(translator: Any, node: claims_filter) -> None:
         '<form class="claims-filter" hidden>'
         + select("chapter", "Chapter", chapters)
         + select("verdict", "Verdict", verdicts)
-        + '<output></output></form>'
+        + "<output></output></form>"
     )
     raise nodes.SkipNode
 

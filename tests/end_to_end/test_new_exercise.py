@@ -61,7 +61,8 @@ def test_it_can_be_checked(course):
 
 
 def test_its_tests_run(course):
-    tests = run(course, "pytest", "-q", "tests/exercises/test_neuron.py", "-p", "no:cacheprovider")
+    files = ("tests/exercises/test_neuron.py", "tests/exercises/test_checks.py")
+    tests = run(course, "pytest", "-q", *files, "-k", "neuron", "-p", "no:cacheprovider")
     assert tests.returncode == 0, tests.stdout
 
 

@@ -126,11 +126,6 @@ def test_a_right_solution_in_another_style_gets_full_points(
             assert result.mistake is None
 
 
-@every_module
-def test_a_module_has_at_least_three_alternatives(module: str) -> None:
-    assert [module_of(path) for path in ALTERNATIVES].count(module) >= 3
-
-
 # --- the catalogue --------------------------------------------------------------------------------
 
 
