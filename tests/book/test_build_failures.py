@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
-REUSED = "_config.yml", "book/_ext", "book/_static", "book/_templates", "tools"
+REUSED = "_config.yml", "book/_ext", "book/_extra", "book/_static", "book/_templates", "tools"
 TOC = "format: jb-book\nroot: book/intro\nchapters:\n  - file: book/page\n"
 INTRO = "# A book\n\nSee [the page](page.ipynb).\n"
 CODE = """\
