@@ -37,6 +37,8 @@ VISIBLE_SEED = 0
 GRADED_ROUNDS = 3
 SECONDS = 4.0
 """The time for all the cases of a part; a thousandth of it is usual."""
+IMPORT_SECONDS = 12.0
+"""The time for importing the student's file, with whatever that imports."""
 SHOWN = 6
 """So many numbers of a tensor are shown; of a larger one, the first that is wrong."""
 
@@ -132,7 +134,7 @@ class Check:
         """
         if implementation is None:
             try:
-                with time_limit(SECONDS):
+                with time_limit(IMPORT_SECONDS):
                     implementation = student.load(self.module, self.target, self.forbidden)
             except student.Unusable as error:
                 return self.refused(str(error))
@@ -281,7 +283,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     def stop(*_: Any) -> None:
         raise TimeLimit(
-            f"was still running after {SECONDS:g} seconds: is there a loop that never ends?"
+            f"was still running after {seconds:.2g} seconds: is there a loop that never ends?"
         )
 
     if seconds <= 0:

@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 from multiprocessing.connection import Connection
 
-from course_lib.checking import SECONDS, Check, Result
+from course_lib.checking import IMPORT_SECONDS, SECONDS, Check, Result
 from course_lib.checks import checks_of
 
 
@@ -19,7 +19,7 @@ def run_apart(check: Check, seed: int) -> Result:
     process.start()
     sender.close()
     # The check has its own time limit; this one ends code that swallows every exception.
-    seconds = (len(check.parts) + 2) * SECONDS
+    seconds = IMPORT_SECONDS + (len(check.parts) + 1) * SECONDS
     try:
         if receiver.poll(seconds):
             return receiver.recv()

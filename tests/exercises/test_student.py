@@ -86,7 +86,7 @@ def test_a_missing_file_is_told(file: Path) -> None:
 def test_an_endless_loop_at_import_is_stopped_and_told(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "SECONDS", 0.3)
+    monkeypatch.setattr(checking, "IMPORT_SECONDS", 0.3)
     message = refusal(file, f"{RIGHT}while True:\n    pass\n")
     assert "import of course_lib/doubling.py" in message
     assert "still running after" in message

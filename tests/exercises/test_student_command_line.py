@@ -162,11 +162,12 @@ def test_a_crash_an_exit_and_an_endless_loop_are_told_and_the_rest_is_checked(
 
 def test_code_that_swallows_every_exception_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a shorter limit than the real one, which is half a minute."""
-    monkeypatch.setattr(isolation, "SECONDS", 1.0)
+    monkeypatch.setattr(isolation, "SECONDS", 0.5)
+    monkeypatch.setattr(isolation, "IMPORT_SECONDS", 0.5)
     monkeypatch.setattr(isolation, "send_result", ignore_everything)
     result = isolation.run_apart(PREDICT, seed=0)
     assert result.points == 0
-    assert result.message.endswith("It was still running after 4 seconds and was stopped.")
+    assert result.message.endswith("It was still running after 2 seconds and was stopped.")
 
 
 def ignore_everything(*_: object) -> None:
