@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from course_lib import student
+from course_lib.watching import Watch
 
 Case = dict[str, Any]
 """One input: tensors and plain data. ``"part"`` is the part of the exercise that it tests,
@@ -103,8 +104,8 @@ class Check:
         oracle: a right implementation.
         mistakes: the catalogue of wrong ones.
         hints: from a nudge to nearly the answer.
-        forbidden: dotted names that the student's file must not use, because they are the
-            answer itself.
+        forbidden: dotted names of what the student's code must not call, because it is the
+            answer itself: functions, methods, classes and modules.
     """
 
     module: str
@@ -132,17 +133,20 @@ class Check:
             seed: where the random inputs come from.
             rounds: how often inputs are drawn.
         """
-        if implementation is None:
-            try:
-                with time_limit(IMPORT_SECONDS):
-                    implementation = student.load(self.module, self.target, self.forbidden)
-            except student.Unusable as error:
-                return self.refused(str(error))
-            except TimeLimit as error:
-                return self.refused(f"The import of course_lib/{self.module}.py {error}")
         rng = torch.Generator().manual_seed(seed)
         cases = [case for _ in range(rounds) for case in self.inputs(rng)]
-        return self.judge(cases, self.attempt_all(implementation, cases))
+        if implementation is not None:
+            return self.judge(cases, self.attempt_all(implementation, cases))
+        try:
+            with Watch(student.path_of(self.module), self.forbidden) as watch:
+                with time_limit(IMPORT_SECONDS):
+                    implementation = student.load(self.module, self.target)
+                outputs = self.attempt_all(implementation, cases)
+        except student.Unusable as error:
+            return self.refused(str(error))
+        except TimeLimit as error:
+            return self.refused(f"The import of course_lib/{self.module}.py {error}")
+        return self.refused(watch.reason) if watch.reason else self.judge(cases, outputs)
 
     def report(self) -> float:
         """Check the student's file, print the message, return the points, as nbgrader wants.

@@ -1,0 +1,169 @@
+"""Watch what runs while an exercise is checked, so that nobody passes by calling the answer.
+
+The watch sees every call that Python makes, by whatever name or route the function was reached,
+and notices what was replaced in the libraries that the judgement relies on.
+"""
+
+import builtins
+import copy
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from course_lib import student
+
+ROUTES = (
+    "course_lib.checking.Check",
+    "course_lib.checking.same",
+    "course_lib.checks",
+    "inspect",
+    "sys._getframe",
+    "sys.setprofile",
+    "sys.settrace",
+    "torch._ops",
+    "torch.jit",
+)
+"""What a student's file must not call itself: the judge, frames, and torch by the back door."""
+
+ALLOWED = "torch.autograd.grad_mode"
+"""``no_grad`` and its like are no answer to anything, wherever they are defined."""
+
+ANSWER = "which this exercise asks you to write"
+
+GUARDED: tuple[Any, ...] = (builtins, copy, json, np, torch, torch.nn.functional, torch.Tensor)
+"""Where nothing may be replaced; builtins first, because putting back the others needs them."""
+
+
+class Space:
+    """The functions of a module or class as they are now, to be put back later."""
+
+    def __init__(self, space: Any) -> None:
+        self.space = space
+        self.before = {name: value for name, value in vars(space).items() if callable(value)}
+        is_class = isinstance(space, type)
+        self.inherited = set(dir(space.__base__)) - set(vars(space)) if is_class else set()
+        # A module's own dictionary, because setattr itself may have been replaced.
+        self.set = partial(setattr, space) if is_class else vars(space).__setitem__
+
+    def put_back(self) -> list[str]:
+        """Return the dotted names of the functions that were replaced, and undo it."""
+        now = {**self.space.__dict__}
+        changed = [name for name, old in self.before.items() if now.get(name) is not old]
+        for name in changed:
+            self.set(name, self.before[name])
+        hidden = [name for name in now if name in self.inherited]
+        for name in hidden:
+            delattr(self.space, name)
+        return [f"{self.space.__name__}.{name}" for name in changed + hidden]
+
+
+class Watch:
+    """A context manager that finds the first forbidden call, and what was replaced.
+
+    Args:
+        path: the student's file.
+        forbidden: dotted names of modules, classes, functions and methods.
+
+    Attributes:
+        reason: a sentence without its full stop that says what was wrong, or ``None``.
+    """
+
+    def __init__(self, path: Path, forbidden: tuple[str, ...]) -> None:
+        self.path = path
+        self.reason: str | None = None
+        self.modules: dict[str, str] = {}
+        self.codes: dict[CodeType, str] = {}
+        self.functions: dict[Any, str] = {}
+        for name in forbidden:
+            self._forbid(name, resolve(name))
+
+    def _forbid(self, name: str, thing: Any) -> None:
+        if isinstance(thing, ModuleType):
+            self.modules[thing.__name__] = name
+        elif isinstance(thing, type):
+            functions = filter(inspect.isfunction, vars(thing).values())
+            self.codes |= {inspect.unwrap(function).__code__: name for function in functions}
+        elif inspect.isfunction(thing):
+            self.codes[inspect.unwrap(thing).__code__] = name
+        else:
+            self.functions[thing] = name
+
+    def __enter__(self) -> "Watch":
+        self._spaces = [Space(space) for space in GUARDED]
+        self._mode = TorchCalls(self._torch_call)
+        self._mode.__enter__()
+        sys.setprofile(self._profile)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+        self._mode.__exit__(None, None, None)
+        for space in self._spaces:
+            for name in space.put_back():
+                self._refuse(None, f"replaces {name}: leave it as it is")
+
+    def _torch_call(self, function: Any) -> None:
+        if not self.reason and (answer := self.functions.get(function)):
+            self._refuse(sys._getframe(), f"calls {answer}, {ANSWER}")
+
+    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        if self.reason or event not in ("call", "c_call"):
+            return
+        if event == "call":
+            name = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
+            if answer := self.codes.get(frame.f_code) or self._module_of(name):
+                return self._refuse(frame, f"calls {answer}, {ANSWER}")
+        else:
+            name = f"{argument.__module__}.{argument.__name__}"
+        caller = frame if event == "c_call" else frame.f_back
+        if caller and caller.f_code.co_filename == str(self.path) and within(name, ROUTES):
+            self._refuse(frame, f"calls {name}, which is not part of any answer")
+
+    def _module_of(self, name: str) -> str | None:
+        if within(name, (ALLOWED,)):
+            return None
+        shown = (shown for module, shown in self.modules.items() if within(name, (module,)))
+        return next(shown, None)
+
+    def _refuse(self, frame: FrameType | None, what: str) -> None:
+        while frame and frame.f_code.co_filename != str(self.path):
+            frame = frame.f_back
+        line = f", line {frame.f_lineno}," if frame else ""
+        self.reason = f"{student.shown_path(self.path)}{line} {what}"
+
+
+def resolve(name: str) -> Any:
+    """Return the module, class or function that a dotted name stands for."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return getattr(resolve(module), attribute)
+
+
+def within(name: str, parents: tuple[str, ...]) -> bool:
+    return any(name == parent or name.startswith(f"{parent}.") for parent in parents)
+
+
+class TorchCalls(TorchFunctionMode):
+    """Reports every function and method of torch that runs; it sees also what C code calls."""
+
+    def __init__(self, report: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.report = report
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        self.report(func)
+        return func(*args, **(kwargs or {}))
