@@ -138,7 +138,7 @@ class Check:
         if implementation is not None:
             return self.judge(cases, self.attempt_all(implementation, cases))
         try:
-            with Watch(student.path_of(self.module), self.forbidden) as watch:
+            with Watch(student.path_of(self.module), self.forbidden, self.oracle) as watch:
                 with time_limit(IMPORT_SECONDS):
                     implementation = student.load(self.module, self.target)
                 outputs = self.attempt_all(implementation, cases)

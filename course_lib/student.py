@@ -35,7 +35,11 @@ def load(module: str, target: str) -> Any:
         raise Unusable(f"{shown} cannot be imported: {describe(error, path)}") from None
     if not hasattr(loaded, target):
         raise Unusable(f"{shown} has no {target}: was it renamed?")
-    return getattr(loaded, target)
+    implementation = getattr(loaded, target)
+    for origin in getattr(implementation, "__mro__", (implementation,)):
+        if str(origin.__module__).startswith(f"{course_lib.__name__}.checks."):
+            raise Unusable(f"{shown} takes {target} from the course's checks: write your own")
+    return implementation
 
 
 def path_of(module: str) -> Path:

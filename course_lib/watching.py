@@ -25,7 +25,6 @@ from course_lib import student
 ROUTES = (
     "course_lib.checking.Check",
     "course_lib.checking.same",
-    "course_lib.checks",
     "inspect",
     "sys._getframe",
     "sys.setprofile",
@@ -73,12 +72,13 @@ class Watch:
     Args:
         path: the student's file.
         forbidden: dotted names of modules, classes, functions and methods.
+        oracle: the check's own answer, which is forbidden too.
 
     Attributes:
         reason: a sentence without its full stop that says what was wrong, or ``None``.
     """
 
-    def __init__(self, path: Path, forbidden: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, forbidden: tuple[str, ...], oracle: Any) -> None:
         self.path = path
         self.reason: str | None = None
         self.modules: dict[str, str] = {}
@@ -86,15 +86,13 @@ class Watch:
         self.functions: dict[Any, str] = {}
         for name in forbidden:
             self._forbid(name, resolve(name))
+        self.oracle = codes_of(oracle)
 
     def _forbid(self, name: str, thing: Any) -> None:
         if isinstance(thing, ModuleType):
             self.modules[thing.__name__] = name
-        elif isinstance(thing, type):
-            functions = filter(inspect.isfunction, vars(thing).values())
-            self.codes |= {inspect.unwrap(function).__code__: name for function in functions}
-        elif inspect.isfunction(thing):
-            self.codes[inspect.unwrap(thing).__code__] = name
+        elif codes := codes_of(thing):
+            self.codes |= dict.fromkeys(codes, name)
         else:
             self.functions[thing] = name
 
@@ -123,6 +121,8 @@ class Watch:
             name = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
             if answer := self.codes.get(frame.f_code) or self._module_of(name):
                 return self._refuse(frame, f"calls {answer}, {ANSWER}")
+            if frame.f_code in self.oracle and self._line_of(frame):
+                return self._refuse(frame, f"calls the check's own answer, {ANSWER}")
         else:
             name = f"{argument.__module__}.{argument.__name__}"
         caller = frame if event == "c_call" else frame.f_back
@@ -136,10 +136,15 @@ class Watch:
         return next(shown, None)
 
     def _refuse(self, frame: FrameType | None, what: str) -> None:
+        line = self._line_of(frame)
+        place = f", line {line}," if line else ""
+        self.reason = f"{student.shown_path(self.path)}{place} {what}"
+
+    def _line_of(self, frame: FrameType | None) -> int | None:
+        """Return the innermost line of the student's file that is being run."""
         while frame and frame.f_code.co_filename != str(self.path):
             frame = frame.f_back
-        line = f", line {frame.f_lineno}," if frame else ""
-        self.reason = f"{student.shown_path(self.path)}{line} {what}"
+        return frame.f_lineno if frame else None
 
 
 def resolve(name: str) -> Any:
@@ -149,6 +154,16 @@ def resolve(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         return getattr(resolve(module), attribute)
+
+
+def codes_of(thing: Any) -> set[CodeType]:
+    """Return the code of a Python function, or of every method that a class defines."""
+    if inspect.isfunction(thing):
+        return {inspect.unwrap(thing).__code__}
+    if inspect.isbuiltin(thing) or inspect.ismethoddescriptor(thing):
+        return set()
+    methods = vars(thing if isinstance(thing, type) else type(thing)).values()
+    return {inspect.unwrap(method).__code__ for method in filter(inspect.isfunction, methods)}
 
 
 def within(name: str, parents: tuple[str, ...]) -> bool:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from course_lib.checking import Case, Check, Outputs, Result
+from course_lib.checks.perceptron import check_predict
 
 
 def cases(rng: torch.Generator) -> list[Case]:
@@ -199,6 +200,32 @@ def layer_norm(x, shape):
     result = verdict(source)
     assert result.points == 0
     assert "calls torch.nn.functional.layer_norm" in result.message
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            "from course_lib.checks.perceptron import Rosenblatt as Perceptron",
+            "takes Perceptron from the course's checks",
+        ),
+        (
+            "from course_lib.checks.perceptron import Rosenblatt\n"
+            "class Perceptron(Rosenblatt):\n    pass",
+            "takes Perceptron from the course's checks",
+        ),
+        (
+            "from course_lib.checks import perceptron\n"
+            "def Perceptron(n):\n    return perceptron.check_predict.oracle(n)",
+            "line 3, calls the check's own answer",
+        ),
+    ],
+)
+def test_the_checks_own_answer_is_refused(students_folder: Path, source: str, told: str) -> None:
+    (students_folder / "perceptron.py").write_text(source)
+    result = check_predict()
+    assert result.points == 0
+    assert told in result.message
 
 
 EQUALS = """
