@@ -266,7 +266,7 @@ def same(expected: Any, got: Any) -> bool:
     """Return whether two outputs agree: tensors within the dtype's tolerance, the rest exactly."""
     if isinstance(expected, dict) and isinstance(got, dict):
         return expected.keys() == got.keys() and all(same(expected[k], got[k]) for k in expected)
-    if isinstance(expected, list) and isinstance(got, list):
+    if isinstance(expected, list | tuple) and isinstance(got, list | tuple):
         return len(expected) == len(got) and all(map(same, expected, got))
     if isinstance(expected, Tensor) or isinstance(got, Tensor):
         if type(expected) is not type(got):

@@ -5,6 +5,7 @@ state under the same names, and read and write the same state dictionaries, so t
 be saved with one and continued with the other. Book: ML Core, 3.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,10 +27,14 @@ class Optimizer:
             until the first step.
 
     Raises:
-        ValueError: there are no parameters at all.
+        TypeError: ``params`` is a tensor itself, or holds something that is none.
+        ValueError: there are no parameters at all, one of them is in two groups, or one is the
+            result of a computation.
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError("params is a tensor: give a list of tensors, or model.parameters()")
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -38,7 +43,8 @@ class Optimizer:
         self.param_groups = [
             {**defaults, **group, "params": _as_list(group["params"])} for group in groups
         ]
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        _require_own_leaves(self.param_groups)
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, before the next backward pass adds to them.
@@ -57,7 +63,7 @@ class Optimizer:
         Returns:
             ``{"state": {number: {name: value}}, "param_groups": [{option: value, "params":
             [numbers]}]}``. A parameter that has no state yet has no entry under ``"state"``.
-            The tensors of the state are not copied.
+            Nothing of the state is copied.
         """
         raise NotImplementedError("your turn: Optimizer.state_dict")
 
@@ -65,15 +71,27 @@ class Optimizer:
         """Continue from what ``state_dict`` returned, in this or in an earlier run.
 
         The options of the groups come from ``state_dict``, the parameters stay this
-        optimizer's own. The tensors of the state are not copied.
+        optimizer's own. ``state_dict`` is not changed, now or by a later step. The state's
+        floating-point tensors come to their parameter's device and dtype (``_moved_to`` does it).
 
         Args:
             state_dict: a dictionary as ``state_dict`` (or torch's optimizer) returns it.
 
         Raises:
-            ValueError: the number of groups, or of parameters in a group, is not this one's.
+            ValueError: the number of groups, or of parameters in a group, is not this one's;
+                nothing has changed then.
         """
         raise NotImplementedError("your turn: Optimizer.load_state_dict")
+
+
+def _moved_to(param: Tensor, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a parameter's saved state whose tensors can be used beside it."""
+    return {
+        name: value.to(param.device, param.dtype if value.is_floating_point() else value.dtype)
+        if isinstance(value, Tensor) and name != "step"
+        else value
+        for name, value in values.items()
+    }
 
 
 def _as_list(params: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -246,10 +264,23 @@ class AdamW(Adam):
 
 def _require_non_negative(**options: float) -> None:
     for name, value in options.items():
-        if value < 0:
+        if not value >= 0:  # nan is refused too
             raise ValueError(f"{name} must not be negative, got {value}")
 
 
 def _require_betas(betas: tuple[float, float]) -> None:
     if not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"betas must lie in [0, 1), got {betas}")
+
+
+def _require_own_leaves(groups: list[dict[str, Any]]) -> None:
+    seen: set[Tensor] = set()
+    for group in groups:
+        for param in group["params"]:
+            if not isinstance(param, Tensor):
+                raise TypeError(f"optimizers change tensors, not a {type(param).__name__}")
+            if not param.is_leaf:
+                raise ValueError("a parameter is the result of a computation: give its source")
+        if seen.intersection(group["params"]):
+            raise ValueError("a parameter is in more than one group")
+        seen.update(group["params"])

@@ -37,6 +37,7 @@ IN_PLACE = {
 
 MODULE = m.Name("torch") | m.Name("F") | m.Name("nn") | m.Name("math")
 
+COMMUTATIVE = m.Attribute(MODULE, m.Name("maximum") | m.Name("minimum") | m.Name("allclose"))
 STRICT = m.Arg(keyword=m.Name("strict"))
 NOT_GRADED = m.Annotation() | m.Raise() | m.FormattedString() | STRICT
 """What cannot be seen from outside, or only in the words of an error."""
@@ -171,6 +172,8 @@ def dropped_minus(node: cst.UnaryOperation) -> Iterable[cst.CSTNode]:
 
 def swapped_arguments(node: cst.Call) -> Iterable[cst.CSTNode]:
     """``f(a, b)`` becomes ``f(b, a)``, for neighbours without a keyword."""
+    if m.matches(node.func, COMMUTATIVE):
+        return
     for i, (left, right) in enumerate(itertools.pairwise(node.args)):
         if left.keyword is None and right.keyword is None and not left.star and not right.star:
             values = [left.with_changes(value=right.value), right.with_changes(value=left.value)]

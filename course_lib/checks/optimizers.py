@@ -184,7 +184,10 @@ BASE_MISTAKES = (
 
 def base_inputs(rng: torch.Generator) -> list[Case]:
     def case(part: str, title: str, sizes: list[list[int]], **more: Any) -> Case:
-        groups = [[torch.randn(size, generator=rng) for size in group] for group in sizes]
+        dtype = more.pop("dtype", torch.float32)
+        groups = [
+            [torch.randn(size, generator=rng, dtype=dtype) for size in group] for group in sizes
+        ]
         saved = {number: torch.randn(4, generator=rng) for number in more.pop("stepped", [])}
         return {"part": part, "title": title, "groups": groups, "saved": saved, **more}
 
@@ -199,6 +202,13 @@ def base_inputs(rng: torch.Generator) -> list[Case]:
         case("state_dict", "two groups, parameters 1 and 2 made steps", two, stepped=[1, 2]),
         case("load_state_dict", "one parameter that made a step", one, stepped=[0]),
         case("load_state_dict", "two groups, parameters 1 and 2 made steps", two, stepped=[1, 2]),
+        case(
+            "load_state_dict",
+            "a float64 parameter, saved as float32",
+            one,
+            stepped=[0],
+            dtype=torch.float64,
+        ),
         case("load_state_dict", "a dictionary with more groups", one, saved_sizes=[2, 1]),
         case("load_state_dict", "a dictionary with fewer parameters", two, saved_sizes=[1, 1]),
     ]
@@ -248,7 +258,13 @@ def load_state_dict_probe(optimizer: Any, params: list[Tensor], case: Case) -> O
     try:
         optimizer.load_state_dict(saved)
     except ValueError:
-        return {"load_state_dict raised a ValueError": True}
+        return {
+            "load_state_dict raised a ValueError": True,
+            "the state afterwards, which must not change": optimizer.state[params[0]],
+        }
+    loaded = {i: dict(optimizer.state.get(param, {})) for i, param in enumerate(params)}
+    for values in optimizer.state.values():
+        values["step"] = 99
     return {
         "load_state_dict raised a ValueError": False,
         "the parameters after loading": parameter_numbers(optimizer, params),
@@ -256,10 +272,8 @@ def load_state_dict_probe(optimizer: Any, params: list[Tensor], case: Case) -> O
             {name: group.get(name) for name in ("lr", "momentum")}
             for group in optimizer.param_groups
         ],
-        "the state after loading": {
-            i: optimizer.state.get(param, {}) for i, param in enumerate(params)
-        },
-        "the saved dictionary, which must not change": saved,
+        "the state after loading": loaded,
+        "the saved dictionary, which no later step may change": saved,
     }
 
 
@@ -616,16 +630,18 @@ def sgd_inputs(rng: torch.Generator) -> list[Case]:
     plain, decay = "the plain step", "weight decay and maximize"
     groups, nesterov = "groups and missing gradients", "nesterov"
     return [
-        step_case(rng, plain, lr=0.1),
+        step_case(rng, plain, lr=0.1, state=("momentum_buffer",)),
         step_case(rng, plain),
         step_case(rng, plain, steps=3, lr=0.5, sizes=MANY),
         step_case(rng, plain, lr=0.1, dtype=torch.float64),
         step_case(rng, plain, lr=0.1, dtype=torch.bfloat16),
         step_case(rng, decay, lr=0.1, weight_decay=0.5),
+        step_case(rng, decay, lr=0.1, weight_decay=1),
         step_case(rng, decay, lr=0.1, maximize=True),
         step_case(rng, decay, steps=3, lr=0.1, weight_decay=0.5, maximize=True, sizes=MANY),
         step_case(rng, "momentum", steps=2, **momentum, state=("momentum_buffer",)),
         step_case(rng, "momentum", steps=2, **momentum, dampening=0.5),
+        step_case(rng, "momentum", steps=2, lr=0.1, momentum=1),
         step_case(rng, "momentum", steps=4, **momentum, new_lr=0.01, weight_decay=0.1, sizes=MANY),
         step_case(rng, nesterov, lr=0.1, momentum=0.9, nesterov=True),
         step_case(rng, nesterov, steps=4, lr=0.1, momentum=0.5, nesterov=True, sizes=MANY),
@@ -661,7 +677,7 @@ class AdamFormula(Formula):
         grad = self.decayed(param, grad, group)
         if not state:
             state["step"] = 0
-            for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
+            for name in ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * group["amsgrad"]:
                 state[name] = torch.zeros_like(param)
         state["step"] += 1
         beta1, beta2 = group["betas"]
@@ -924,7 +940,7 @@ ADAMW_MISTAKES = (
     *shared_mistakes(AdamWFormula),
 )
 
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 
 def adam_inputs(rng: torch.Generator) -> list[Case]:
@@ -933,6 +949,7 @@ def adam_inputs(rng: torch.Generator) -> list[Case]:
         step_case(rng, "state", lr=0.1, state=ADAM_STATE),
         step_case(rng, "state", steps=3, betas=(0.5, 0.7), state=ADAM_STATE, sizes=((3, 2), (4,))),
         step_case(rng, "weight decay", lr=0.1, weight_decay=0.5),
+        step_case(rng, "weight decay", steps=2, lr=0.1, weight_decay=1),
         step_case(rng, "weight decay", steps=4, lr=0.1, weight_decay=0.5, sizes=((3, 2), (4,))),
         step_case(rng, "weight decay", steps=2, lr=0.1, weight_decay=0.5, maximize=True),
     ]

@@ -94,7 +94,7 @@ def test_the_stub_gets_no_points_and_is_told_to_be_unwritten(
     result = check()
     assert result.points == 0
     assert "not written yet" in result.message.lower()
-    assert f"your turn: {check.target}." in result.message
+    assert re.search(rf"your turn: {check.target}\b", result.message)
     assert f"{check.module}.py, line " in result.message
 
 

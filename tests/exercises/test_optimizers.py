@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import math
 import runpy
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,6 +20,7 @@ from course_lib.checks.optimizers import check_adam, check_adamw, check_optimize
 
 NAMES = ["SGD", "Adam", "AdamW"]
 ALTERNATIVES = sorted((Path(__file__).parent / "alternatives").glob("optimizers_*.py"))
+SHARED = torch.zeros(2)
 SHAPES = [(3, 2), (5,), (), (0, 3), (2, 4, 3)]
 OPTIONS = {
     "SGD": [
@@ -248,6 +250,7 @@ def test_arguments_have_the_order_kind_and_defaults_of_torch(name: str) -> None:
             for name in ("Adam", "AdamW")
             for arguments in (
                 {"lr": -0.1},
+                {"lr": math.nan},
                 {"eps": -0.1},
                 {"weight_decay": -0.1},
                 {"betas": (1.0, 0.9)},
@@ -256,13 +259,49 @@ def test_arguments_have_the_order_kind_and_defaults_of_torch(name: str) -> None:
                 {"betas": (0.9, -0.1)},
             )
         ),
-        *((name, {"params": []}) for name in NAMES),
+        *(
+            (name, arguments)
+            for name in NAMES
+            for arguments in (
+                {"params": []},
+                {"params": [torch.ones(2, requires_grad=True) * 2]},
+                {"params": [{"params": [SHARED]}, {"params": [SHARED]}]},
+            )
+        ),
     ],
 )
 def test_a_bad_argument_is_a_value_error_as_in_torch(name: str, arguments: dict) -> None:
     for source in (own, torch.optim):
         with pytest.raises(ValueError):  # noqa: PT011
             getattr(source, name)(**{"params": [torch.zeros(2)], **arguments})
+
+
+@every_optimizer
+@pytest.mark.parametrize("params", [torch.zeros(2), [1.0], [{"params": [None]}]])
+def test_what_is_no_tensor_is_a_type_error_as_in_torch(name: str, params: Any) -> None:
+    for source in (own, torch.optim):
+        with pytest.raises(TypeError):
+            getattr(source, name)(params)
+
+
+@every_optimizer
+def test_a_loaded_state_comes_to_the_dtype_of_its_parameter(name: str) -> None:
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    first, param = torch.zeros(2, requires_grad=True), torch.zeros(2, dtype=torch.float64)
+    first.grad = torch.ones(2)
+    for source in (own, torch.optim):
+        saved = getattr(source, name)([first], **options)
+        saved.step()
+        loaded = getattr(source, name)([param], **options)
+        loaded.load_state_dict(saved.state_dict())
+        kept = {key: value for key, value in loaded.state[param].items() if key != "step"}
+        assert all(value.dtype == torch.float64 for value in kept.values())
+
+
+@every_optimizer
+def test_a_parameter_has_an_empty_state_before_its_first_step(name: str) -> None:
+    param = torch.zeros(2)
+    assert getattr(own, name)([param]).state[param] == {}
 
 
 @every_optimizer
@@ -424,7 +463,7 @@ class StateInReverse(own.Optimizer):
 
 class LoadingKeepsTheOldState(own.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        old = self.state
+        old = dict(self.state)
         super().load_state_dict(state_dict)
         self.state = {**old, **self.state}
 

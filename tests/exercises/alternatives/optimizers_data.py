@@ -50,7 +50,12 @@ class Optimizer:
         mine = [param for group in self.param_groups for param in group["params"]]
         numbers = [number for group in saved["param_groups"] for number in group["params"]]
         by_number = dict(zip(numbers, mine))
-        self.state = {by_number[number]: values for number, values in saved["state"].items()}
+        self.state = {}
+        for number, values in saved["state"].items():
+            mine = by_number[number]
+            for name in set(values) - {"step"}:
+                values[name] = values[name].to(mine.device, mine.dtype)
+            self.state[mine] = values
         self.param_groups = [
             own | group | {"params": own["params"]}
             for own, group in zip(self.param_groups, saved["param_groups"])

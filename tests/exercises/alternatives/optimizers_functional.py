@@ -56,7 +56,7 @@ class Optimizer:
         except ValueError:
             raise ValueError("the saved groups have other sizes") from None
         pairs = [pair for *_, members in matched for pair in members]
-        self.state = {param: copied(state[key]) for param, key in pairs if key in state}
+        self.state = {param: copied(state[key], param) for param, key in pairs if key in state}
         for own, new, _ in matched:
             own |= {**new, "params": own["params"]}
 
@@ -77,8 +77,8 @@ def transform(param, group, now, function):
     return function(param, group, *now)
 
 
-def copied(kept):
-    return {k: torch.clone(v) if isinstance(v, torch.Tensor) else v for k, v in kept.items()}
+def copied(kept, param):
+    return {k: v if k == "step" else v.to(param.device, param.dtype) for k, v in kept.items()}
 
 
 def turn_round(param, group, update, state):

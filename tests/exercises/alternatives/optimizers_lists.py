@@ -48,7 +48,7 @@ class Optimizer:
             raise ValueError("sizes differ")
         self.state = {
             param: {
-                name: value.clone() if isinstance(value, torch.Tensor) else value
+                name: value if name == "step" else value.to(param.device, param.dtype)
                 for name, value in state_dict["state"][number].items()
             }
             for own, new in zip(self.param_groups, saved)
@@ -145,8 +145,9 @@ class Adam(Optimizer):
                     "step": torch.tensor(0.0),
                     "exp_avg": torch.zeros_like(param),
                     "exp_avg_sq": torch.zeros_like(param),
-                    "max_exp_avg_sq": torch.zeros_like(param),
                 }
+                if group["amsgrad"]:
+                    self.state[param]["max_exp_avg_sq"] = torch.zeros_like(param)
             self.state[param]["step"] = torch.as_tensor(self.state[param]["step"]) + 1
         averages = [self.state[param]["exp_avg"] for param in params]
         squares = [self.state[param]["exp_avg_sq"] for param in params]

@@ -50,8 +50,8 @@ class Optimizer:
             own.update({name: value for name, value in new.items() if name != "params"})
             for p, number in zip(own["params"], new["params"]):
                 for name, value in state_dict["state"].get(number, {}).items():
-                    is_tensor = isinstance(value, torch.Tensor)
-                    self.state[p][name] = value.clone() if is_tensor else value
+                    average = name != "step"
+                    self.state[p][name] = value.to(p.device, p.dtype) if average else value
 
     def step(self):
         for group in self.param_groups:

@@ -59,7 +59,7 @@ class Optimizer:
                 saved = state_dict["state"].get(theirs[i]["params"][j])
                 if saved is not None:
                     self.state[own["params"][j]] = {
-                        key: value.clone() if torch.is_tensor(value) else value
+                        key: value if key == "step" else value.to(own["params"][j])
                         for key, value in saved.items()
                     }
             for key in theirs[i]:
