@@ -836,9 +836,6 @@ class Staged(nn.Module):
         for name, child in spec["children"].items():
             self.add_module(name, Staged(child))
 
-    # A solution that wraps forward calls it, and may call nothing of the checks directly: torch's
-    # wrapper stands between.
-    @torch.no_grad()
     def forward(self, x: Tensor, *more: Tensor) -> Any:
         self.calls += 1
         x = sum(more, x)

@@ -549,7 +549,7 @@ def with_gradients(case: Case) -> list[nn.Parameter]:
 def handed_over(params: list[nn.Parameter], given_as: str) -> Any:
     if given_as == "one tensor":
         return params[0]
-    return params if given_as == "a list" else nn.ParameterList(params).parameters()
+    return params if given_as == "a list" else (param for param in params)
 
 
 def what_became_of(params: list[nn.Parameter], case: Case) -> Outputs:
@@ -1443,8 +1443,6 @@ def range_inputs(rng: torch.Generator) -> list[Case]:
 def range_probe(range_test: Callable[..., Any], case: Case) -> Outputs:
     tried: list[float] = []
 
-    # The student's code may call nothing of the checks directly: torch's wrapper stands between.
-    @torch.no_grad()
     def train_step(lr: float) -> float:
         tried.append(float(lr))
         return case["losses"][(len(tried) - 1) % len(case["losses"])].item()

@@ -25,7 +25,13 @@ from course_lib.checks import checks_of, modules
 ROOT = Path(__file__).parents[2]
 CHECKS = [check for module in modules() for check in checks_of(module)]
 ALTERNATIVES = sorted((Path(__file__).parent / "alternatives").glob("*.py"))
-LARGE_CATALOGUES = {"fit", "adamw"}
+CORE = {
+    *("fit", "neuron_gradients", "mlp_gradients", "backward_pass", "arithmetic", "gradcheck"),
+    *("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "adamw"),
+    *("batch_norm", "layer_norm", "rms_norm", "group_norm", "dropout", "clip_norm"),
+    *("loss_scaler", "train_step", "training_loop"),
+}
+"""The exercises that everything else builds on; each must know eight mistakes or more."""
 
 
 class Remembering(Check):
@@ -119,7 +125,7 @@ def test_a_right_solution_in_another_style_gets_full_points(
     alternative = load(path)
     for check in checks_of(module):
         assert check().passed, check().message
-        for seed in range(50):
+        for seed in range(200):
             implementation = getattr(alternative, check.target)
             result = REMEMBERING[check.exercise](implementation, seed=seed)
             assert result.passed, f"seed {seed}: {result.message}"
@@ -132,7 +138,7 @@ def test_a_right_solution_in_another_style_gets_full_points(
 @every_check
 def test_a_check_has_enough_hints_and_mistakes_and_every_part_is_tested(check: Check) -> None:
     assert len(check.hints) >= 2
-    assert len(check.mistakes) >= (8 if check.exercise in LARGE_CATALOGUES else 4)
+    assert len(check.mistakes) >= (8 if check.exercise in CORE else 4)
     assert all(points > 0 for points in check.parts.values())
     assert {case["part"] for case in inputs_of(check, 0)} == set(check.parts)
 
@@ -151,6 +157,15 @@ def test_a_sentence_belongs_to_one_mistake_and_a_name_to_one_sentence(check: Che
 def test_every_sentence_ends_with_a_full_stop(check: Check) -> None:
     assert all(mistake.message.endswith(".") for mistake in check.mistakes)
     assert all(hint.endswith((".", "?")) for hint in check.hints)
+
+
+def test_every_core_exercise_exists() -> None:
+    assert {check.exercise for check in CHECKS} >= CORE
+
+
+@every_module
+def test_a_module_has_three_right_solutions_beside_the_reference(module: str) -> None:
+    assert sum(module_of(path) == module for path in ALTERNATIVES) >= 3
 
 
 def test_every_exercise_of_the_course_has_a_name_of_its_own() -> None:
