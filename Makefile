@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Models this small only lose time to a second thread, and results depend on their number.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help environment course test book serve lab release grade notebooks stubs lock clean
+.PHONY: help environment course test book serve lab release grade mutation notebooks stubs lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,7 @@ test: environment ## run everything that CI runs
 	$(BIN)/mypy
 	$(BIN)/python -m course_lib.stubs --check
 	$(BIN)/python tools/notebooks.py check $(NOTEBOOKS)
+	$(BIN)/python tools/mutation.py --changed
 	$(BIN)/python tools/book.py
 	$(BIN)/pytest tests -n auto --dist loadscope
 	$(BIN)/pytest --nbval book notebooks -n auto --dist loadscope \
@@ -39,6 +40,9 @@ book: environment ## build the book into _build/html
 
 serve: book ## show the book at http://localhost:8000 (another port: PORT=8001)
 	@$(BIN)/python -m http.server --bind localhost --directory _build/html $(PORT)
+
+mutation: environment ## grade wrong versions of every reference (one: MODULE=optimizers)
+	@$(BIN)/python tools/mutation.py $(MODULE)
 
 lab: environment ## open JupyterLab on the course
 	@$(BIN)/jupyter lab

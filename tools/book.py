@@ -31,7 +31,14 @@ HTML = BUILD / "html"
 DIGEST = BUILD / "book.digest"
 LOG = BUILD / "book.log"
 # What a page depends on besides its own text: the cache and Sphinx look at that alone.
-INPUTS = ("course_lib", "solutions", "requirements.txt", "book/_ext", "book/_templates")
+INPUTS = (
+    "course_lib",
+    "solutions",
+    "requirements.txt",
+    "book/_ext",
+    "book/_templates",
+    "book/appendix/graders.json",
+)
 PROBLEMS_SHOWN = 10
 
 console = Console(highlight=False, markup=False, soft_wrap=True)

@@ -73,9 +73,11 @@ def main() -> int:
         if options.changed and scores.get(module, {}).get("sources") == fingerprint(module):
             continue
         row, found = measure(module)
-        scores[module] = row
         problems += [f"{module}: {problem}" for problem in found]
-        SCORES.write_text(json.dumps(dict(sorted(scores.items())), indent=2) + "\n")
+        if row:
+            scores[module] = row
+            SCORES.write_text(json.dumps(dict(sorted(scores.items())), indent=2) + "\n")
+            print(f"{module}: {row['score']:g} % of {row['mutants']} mutants killed", flush=True)
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     return 1 if problems else 0
 
