@@ -31,7 +31,8 @@ test: environment ## run everything that CI runs
 	$(BIN)/python tools/notebooks.py check $(NOTEBOOKS)
 	$(BIN)/python tools/mutation.py --changed
 	$(BIN)/python tools/book.py
-	$(BIN)/pytest tests -n auto --dist loadscope
+	$(BIN)/pytest tests/exercises -n auto --dist worksteal
+	$(BIN)/pytest tests --ignore tests/exercises -n auto --dist loadscope
 	$(BIN)/pytest --nbval book notebooks -n auto --dist loadscope \
 		--nbval-sanitize-with nbval_sanitize.cfg
 

@@ -73,7 +73,8 @@ def test_no_line_of_a_solution_is_in_the_stub(module: str) -> None:
 @every_module
 def test_docstrings_and_signatures_survive(module: str) -> None:
     source = solution_of(module)
-    assert contract(stub(source)) == contract(source)
+    given = REGION.sub("pass", source)  # functions inside a solution are part of it
+    assert contract(stub(source)) == contract(given)
 
 
 @every_module
