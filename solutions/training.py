@@ -1,0 +1,647 @@
+"""Training: one step, a whole run, and a run that goes on after it was killed.
+
+The pieces fit together from below: a device, a loss scaler for float16, one optimizer step, an
+evaluation, a checkpoint, and the loop that uses them all. The loop works on every device, never
+waits for the GPU in the middle of an epoch unless it must, and resumes to the last bit.
+
+Book: ML Core, 1, 5 and 6; Build and Train, 7.
+"""
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs and targets, each with one entry an example in the first dimension."""
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""Takes a model's outputs and the targets, returns the mean loss of the examples as a scalar."""
+
+
+# --- where to compute -----------------------------------------------------------------------------
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Return the device to train on, or say at once that it is not there.
+
+    Args:
+        device: ``"auto"`` takes the best device of this machine: CUDA, else MPS (Apple), else the
+            CPU. Anything else is a device as ``torch.device`` names it.
+
+    Returns:
+        A ``torch.device``; a named one as it was named, with its index if it had one.
+
+    Raises:
+        RuntimeError: the named device is not there, also ``"cuda:7"`` where there are fewer than
+            eight. The message names the device and says what to do.
+
+    Ask ``torch.cuda.device_count()``, which is 0 where there is no CUDA, and
+    ``torch.backends.mps.is_available()``.
+    """
+    ### BEGIN SOLUTION
+    has_mps = torch.backends.mps.is_available()
+    devices = torch.cuda.device_count()
+    if device == "auto":
+        return torch.device("cuda" if devices else "mps" if has_mps else "cpu")
+    named = torch.device(device)
+    missing_cuda = named.type == "cuda" and (named.index or 0) >= devices
+    if missing_cuda or (named.type == "mps" and not has_mps):
+        raise RuntimeError(f"this machine has no {named}: choose another device, or 'auto'")
+    return named
+    ### END SOLUTION
+
+
+# --- float16 needs its loss scaled ----------------------------------------------------------------
+
+
+class LossScaler:
+    """Keep small float16 gradients from vanishing: scale the loss up and the gradients down.
+
+    A scale that is too large makes gradients infinite. Then the step is skipped and the scale
+    falls; after ``growth_interval`` updates in a row without that, it rises.
+
+    Args:
+        init_scale: the first scale.
+        growth_factor: by which the scale rises, above 1.
+        backoff_factor: by which it falls, below 1.
+        growth_interval: updates in a row without overflow before the scale rises.
+        enabled: without it ``scale`` returns its argument, ``step`` is the optimizer's own, and
+            everything else does nothing.
+
+    Raises:
+        AssertionError: a factor on the wrong side of 1 (as in torch).
+
+    Source: ``torch.amp.GradScaler``; P. Micikevicius et al., "Mixed precision training", ICLR
+    2018, section 3.2.
+    """
+
+    def __init__(
+        self,
+        init_scale: float = 2.0**16,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+        enabled: bool = True,
+    ) -> None:
+        if enabled and growth_factor <= 1:
+            raise AssertionError(f"growth_factor must be above 1, got {growth_factor}")
+        if enabled and backoff_factor >= 1:
+            raise AssertionError(f"backoff_factor must be below 1, got {backoff_factor}")
+        self.enabled = enabled
+        self.current_scale = init_scale
+        self.growth_factor = growth_factor
+        self.backoff_factor = backoff_factor
+        self.growth_interval = growth_interval
+        self.growth_tracker = 0  # updates without overflow since the scale last changed
+        # By id(optimizer), since the last update:
+        self.overflows: dict[int, Tensor] = {}  # was a gradient inf or nan? On its device
+        self.stepped: set[int] = set()
+
+    def get_scale(self) -> float:
+        """Return the present scale, 1.0 if not enabled."""
+        return self.current_scale if self.enabled else 1.0
+
+    def scale(self, outputs: Tensor) -> Tensor:
+        """Return ``outputs``, usually the loss, times the scale.
+
+        The scale enters as a float32 tensor of shape ``()``: a float16 scalar becomes float32,
+        in which the product does not overflow.
+        """
+        ### BEGIN SOLUTION
+        if not self.enabled:
+            return outputs
+        return outputs * outputs.new_full((), self.current_scale, dtype=torch.float32)
+        ### END SOLUTION
+
+    @torch.no_grad()
+    def unscale_(self, optimizer: Any) -> None:
+        """Divide the gradients by the scale in place, and note whether one is not finite.
+
+        ``gradients_of(optimizer)`` returns them. The note stands in ``self.overflows``, under
+        ``id(optimizer)``, as a boolean tensor of shape ``()``: to read it here would make the
+        program wait for the GPU.
+
+        Raises:
+            RuntimeError: it was called for this optimizer before, since the last update.
+        """
+        ### BEGIN SOLUTION
+        if not self.enabled:
+            return
+        if id(optimizer) in self.overflows:
+            raise RuntimeError("unscale_ was already called since the last update")
+        gradients = gradients_of(optimizer)
+        finite = torch.stack([gradient.isfinite().all() for gradient in gradients])
+        self.overflows[id(optimizer)] = ~finite.all()
+        for gradient in gradients:
+            gradient.div_(self.current_scale)
+        ### END SOLUTION
+
+    def step(self, optimizer: Any) -> Any:
+        """Make the optimizer's step, unless a gradient is inf or nan.
+
+        Gradients that the caller has not unscaled are unscaled first.
+
+        Returns:
+            What ``optimizer.step()`` returns; None for a step that was skipped.
+
+        Raises:
+            RuntimeError: it was called for this optimizer before, since the last update.
+        """
+        ### BEGIN SOLUTION
+        if not self.enabled:
+            return optimizer.step()
+        if id(optimizer) in self.stepped:
+            raise RuntimeError("step was already called since the last update")
+        if id(optimizer) not in self.overflows:
+            self.unscale_(optimizer)
+        self.stepped.add(id(optimizer))
+        return None if self.overflows[id(optimizer)] else optimizer.step()
+        ### END SOLUTION
+
+    def update(self) -> None:
+        """Choose the next scale, and be ready for the next step.
+
+        After an overflow the scale falls by ``backoff_factor`` and counting starts again. Else one
+        more update is counted, and the ``growth_interval``-th raises the scale by
+        ``growth_factor`` and starts the count again.
+
+        Raises:
+            AssertionError: no gradient was unscaled since the last update (as in torch).
+        """
+        if not self.enabled:
+            return
+        if not self.overflows:
+            raise AssertionError("update was called before unscale_ or step")
+        ### BEGIN SOLUTION
+        self.growth_tracker += 1
+        if any(self.overflows.values()):
+            self.current_scale *= self.backoff_factor
+            self.growth_tracker = 0
+        elif self.growth_tracker == self.growth_interval:
+            self.current_scale *= self.growth_factor
+            self.growth_tracker = 0
+        self.overflows = {}
+        self.stepped = set()
+        ### END SOLUTION
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later run needs to continue, as ``torch.amp.GradScaler`` does.
+
+        Returns:
+            A dictionary with the keys ``"scale"``, ``"growth_factor"``, ``"backoff_factor"``,
+            ``"growth_interval"`` and ``"_growth_tracker"``; an empty one if not enabled.
+        """
+        ### BEGIN SOLUTION
+        if not self.enabled:
+            return {}
+        return {
+            "scale": self.current_scale,
+            "growth_factor": self.growth_factor,
+            "backoff_factor": self.backoff_factor,
+            "growth_interval": self.growth_interval,
+            "_growth_tracker": self.growth_tracker,
+        }
+        ### END SOLUTION
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what ``state_dict`` returned. Does nothing if not enabled.
+
+        Raises:
+            RuntimeError: the dictionary is empty, so it comes from a scaler that was not enabled.
+        """
+        if not self.enabled:
+            return
+        if not state_dict:
+            raise RuntimeError("the saved scaler was not enabled, so there is nothing to load")
+        ### BEGIN SOLUTION
+        self.current_scale = state_dict["scale"]
+        self.growth_factor = state_dict["growth_factor"]
+        self.backoff_factor = state_dict["backoff_factor"]
+        self.growth_interval = state_dict["growth_interval"]
+        self.growth_tracker = state_dict["_growth_tracker"]
+        ### END SOLUTION
+
+
+def gradients_of(optimizer: Any) -> list[Tensor]:
+    """Return the gradients of all groups; parameters without one are left out.
+
+    Raises:
+        AssertionError: there is no gradient at all (as in torch).
+        ValueError: a gradient is float16 (as in torch): autocast keeps the parameters, and so
+            their gradients, in float32.
+    """
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    gradients = [param.grad for param in params if param.grad is not None]
+    if not gradients:
+        raise AssertionError("no parameter has a gradient: was backward called?")
+    if any(gradient.dtype == torch.float16 for gradient in gradients):
+        raise ValueError("gradients are float16: keep the parameters in float32 and use autocast")
+    return gradients
+
+
+# --- one step -------------------------------------------------------------------------------------
+
+
+class StepResult(NamedTuple):
+    """What came of one step.
+
+    ``loss`` and ``grad_norm`` are scalars on the device, without a graph: reading their numbers
+    would make the program wait for the GPU. ``stepped`` is False where the scaler skipped it.
+    """
+
+    loss: Tensor
+    grad_norm: Tensor
+    stepped: bool
+
+
+def train_step(
+    model: nn.Module,
+    micro_batches: Sequence[Batch],
+    loss_fn: LossFunction,
+    optimizer: Any,
+    *,
+    scaler: Any = None,
+    max_norm: float | None = None,
+    autocast_dtype: torch.dtype | None = None,
+) -> StepResult:
+    """Make one optimizer step on a batch that comes in one or several micro-batches.
+
+    The gradient is that of the mean loss over all examples of all micro-batches, whatever their
+    sizes. Only one micro-batch passes through the model at a time, so that memory is needed for
+    one only. No gradient of an earlier step has a part in it, also when that step was skipped.
+
+    Args:
+        model: the model, in training mode; its mode stays as it is.
+        micro_batches: at least one pair of inputs and targets, on the model's device.
+        loss_fn: the mean loss of a micro-batch.
+        optimizer: any of ``torch.optim``, over the model's parameters.
+        scaler: a ``LossScaler`` or ``torch.amp.GradScaler``; its scale is updated after the step.
+            Without one the step is made whatever the gradients are.
+        max_norm: gradients are clipped to this total norm, at their true scale.
+        autocast_dtype: the model and the loss run under ``torch.autocast`` with this dtype.
+
+    Returns:
+        The mean loss over all examples, the total norm of the gradients at their true scale
+        before clipping, and whether the step was made.
+
+    Source: PyTorch's automatic mixed precision examples, "Working with unscaled gradients" and
+    "Gradient accumulation".
+    """
+    ### BEGIN SOLUTION
+    if scaler is None:
+        scaler = LossScaler(enabled=False)
+    examples = sum(len(x) for x, _ in micro_batches)
+    losses = []
+    optimizer.zero_grad()
+    for x, y in micro_batches:
+        with torch.autocast(x.device.type, autocast_dtype, enabled=autocast_dtype is not None):
+            loss = loss_fn(model(x), y) * (len(x) / examples)
+        scaler.scale(loss).backward()
+        losses.append(loss.detach())
+    scaler.unscale_(optimizer)
+    parameters = [param for param in model.parameters() if param.grad is not None]
+    grad_norm = nn.utils.get_total_norm([param.grad for param in parameters])
+    if max_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, grad_norm)
+    scale = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return StepResult(torch.stack(losses).sum(), grad_norm, scaler.get_scale() >= scale)
+    ### END SOLUTION
+
+
+# --- evaluation -----------------------------------------------------------------------------------
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    loss_fn: LossFunction,
+    device: str | torch.device = "cpu",
+) -> dict[str, float]:
+    """Return the mean loss of a model over all examples, and its accuracy.
+
+    The model is in evaluation mode meanwhile and no graph is kept. Afterwards every module is in
+    the mode in which it was before: parts of a model may be frozen in evaluation mode.
+
+    Args:
+        model: the model, on ``device``.
+        loader: batches with at least one example in all; the last one may be shorter.
+        loss_fn: the mean loss of a batch.
+        device: where the batches are moved.
+
+    Returns:
+        ``{"loss": ..., "accuracy": ...}``, both floats. The accuracy is the share of the examples
+        whose largest output is at the target; it is there only for targets of an integer dtype,
+        of shape ``(n,)``, with outputs of shape ``(n, classes)``.
+    """
+    ### BEGIN SOLUTION
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    losses, hits, examples = [], [], 0
+    with torch.inference_mode():
+        for x, y in loader:
+            x, y = x.to(device), y.to(device)
+            outputs = model(x)
+            losses.append(loss_fn(outputs, y) * len(x))
+            if not y.is_floating_point():
+                hits.append((outputs.argmax(dim=1) == y).sum())
+            examples += len(x)
+    for module, training in modes.items():
+        module.training = training
+    result = {"loss": torch.stack(losses).sum().item() / examples}
+    if hits:
+        result["accuracy"] = torch.stack(hits).sum().item() / examples
+    return result
+    ### END SOLUTION
+
+
+# --- what a run is made of ------------------------------------------------------------------------
+
+
+class ResumableLoader:
+    """Batches of tensors in an order that the seed and the epoch decide, whatever else is drawn.
+
+    Iterating goes from the present position to the end of the epoch; ``next_epoch`` begins the
+    next one. A run that stops in mid-epoch and loads this loader's state goes on with the next
+    batch.
+
+    Args:
+        tensors: inputs and targets, with as many entries in the first dimension. On the GPU
+            already, they are never copied there again.
+        batch_size: examples in a batch; the last batch of an epoch may have fewer.
+        seed: where the order comes from.
+
+    Attributes:
+        epoch: the present epoch, from 0.
+        position: how many of its batches have been given out.
+    """
+
+    def __init__(self, *tensors: Tensor, batch_size: int, seed: int = 0) -> None:
+        self.tensors = tensors
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.position = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return math.ceil(len(self.tensors[0]) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        # torch takes 32 bits of a seed only, so the two numbers are mixed.
+        mixed = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)
+        rng = torch.Generator().manual_seed(int(mixed[0]))
+        order = torch.randperm(len(self.tensors[0]), generator=rng)
+        for indices in order.to(self.tensors[0].device).split(self.batch_size)[self.position :]:
+            self.position += 1
+            yield tuple(tensor[indices] for tensor in self.tensors)
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch, at its first batch."""
+        self.epoch += 1
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seed": self.seed, "epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.seed = state_dict["seed"]
+        self.epoch = state_dict["epoch"]
+        self.position = state_dict["position"]
+
+
+@dataclass
+class Progress:
+    """How far a run has come, beside what model, optimizer, scaler and loader know themselves.
+
+    Attributes:
+        updates: how often the optimizer has changed the model; skipped steps do not count.
+        history: ``"loss"``, ``"grad_norm"`` and ``"lr"`` (of the first parameter group) of every
+            step, skipped ones too, and under ``"eval"`` what ``evaluate`` returned after every
+            epoch.
+        best_loss: the lowest evaluation loss so far.
+        best_weights: a copy of the model's state dictionary at that time.
+        bad_epochs: evaluations in a row that were not better.
+    """
+
+    updates: int = 0
+    history: dict[str, list] = field(
+        default_factory=lambda: {"loss": [], "grad_norm": [], "lr": [], "eval": []}
+    )
+    best_loss: float = math.inf
+    best_weights: dict[str, Tensor] | None = None
+    bad_epochs: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything by name, with floats for the history's tensors (one wait for all)."""
+        for values in self.history.values():
+            waiting = [value for value in values if isinstance(value, Tensor)]
+            if waiting:
+                values[-len(waiting) :] = torch.stack(waiting).tolist()
+        return dict(vars(self))
+
+
+def keep_best(progress: Progress, loss: float, model: nn.Module) -> None:
+    """Note an evaluation loss: keep a copy of the best weights, count the epochs since then.
+
+    Only a loss below ``progress.best_loss`` is better; an equal one, or nan, is not. What is kept
+    must not change when the model learns on, and must hold the buffers too.
+
+    Source: L. Prechelt, "Early stopping - but when?", Neural Networks: Tricks of the Trade, 1998.
+    """
+    ### BEGIN SOLUTION
+    if loss < progress.best_loss:
+        progress.best_loss = loss
+        progress.best_weights = {name: value.clone() for name, value in model.state_dict().items()}
+        progress.bad_epochs = 0
+    else:
+        progress.bad_epochs += 1
+    ### END SOLUTION
+
+
+def rng_state() -> dict[str, Any]:
+    """Return the state of every random generator that a training run may draw from."""
+    numpy_name, numpy_keys, *numpy_rest = np.random.get_state()  # noqa: NPY002, others may use it
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [numpy_name, torch.from_numpy(numpy_keys.astype(np.int64)), *numpy_rest],
+        "python": random.getstate(),
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Set every random generator to what ``rng_state`` returned."""
+    torch.set_rng_state(state["torch"])
+    torch.cuda.set_rng_state_all(state["cuda"])
+    numpy_name, numpy_keys, *numpy_rest = state["numpy"]
+    np.random.set_state((numpy_name, numpy_keys.numpy(), *numpy_rest))  # noqa: NPY002
+    random.setstate(state["python"])
+
+
+class Checkpoint:
+    """A file from which a run goes on as if it had never stopped.
+
+    Args:
+        path: where the file is, or will be.
+        parts: whatever has ``state_dict`` and ``load_state_dict``, by name: ``model=...``,
+            ``optimizer=...``, ``scaler=...``, ``loader=...``. A part that is None is left out.
+    """
+
+    def __init__(self, path: str | Path, **parts: Any) -> None:
+        self.path = Path(path)
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+
+    def save(self, progress: dict[str, Any]) -> None:
+        """Write the state of every part, ``progress`` and every random generator into the file.
+
+        Whenever the program is stopped, the file is the old one or the new one, whole. When
+        writing fails, the old file stays, nothing else is left in its folder, and the error goes
+        on to the caller.
+
+        Args:
+            progress: plain data: numbers, strings, tensors, and lists and dictionaries of them.
+
+        Source: POSIX, ``rename``: replacing a file in the same folder is atomic.
+        """
+        ### BEGIN SOLUTION
+        state = {
+            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+            "progress": progress,
+            "rng": rng_state(),
+        }
+        temporary = self.path.with_name(f"{self.path.name}.tmp")
+        try:
+            torch.save(state, temporary)
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        ### END SOLUTION
+
+    def load(self) -> dict[str, Any] | None:
+        """Restore every part and every random generator, and return the saved progress.
+
+        The file may come from anyone: loading runs no code of its own (``weights_only=True``).
+
+        Returns:
+            What ``save`` was given; None if there is no file yet.
+
+        Raises:
+            RuntimeError: the file is damaged, or is something else than a checkpoint of these
+                parts. The message names the file, and no part has changed.
+        """
+        ### BEGIN SOLUTION
+        if not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = {name: state["parts"][name] for name in self.parts}
+            progress, rng = state["progress"], state["rng"]
+        except Exception as error:
+            raise RuntimeError(f"{self.path} is no checkpoint of this run: move it away") from error
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        set_rng_state(rng)
+        return progress
+        ### END SOLUTION
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+def fit(
+    model: nn.Module,
+    loader: ResumableLoader,
+    loss_fn: LossFunction,
+    optimizer: Any,
+    *,
+    max_epochs: int = 1,
+    max_steps: int | None = None,
+    accumulate: int = 1,
+    max_norm: float | None = None,
+    schedule: Callable[[int], float] | None = None,
+    scaler: Any = None,
+    autocast_dtype: torch.dtype | None = None,
+    eval_loader: Iterable[Batch] | None = None,
+    patience: int | None = None,
+    checkpoint: Any = None,
+    checkpoint_every: int = 100,
+    device: str | torch.device = "cpu",
+) -> dict[str, list]:
+    """Train a model, and return the history of the run.
+
+    Args:
+        model: the model, on ``device``. It is trained in training mode.
+        loader: the training batches; only ``epoch``, iterating and ``next_epoch`` are used.
+        loss_fn: the mean loss of a batch.
+        optimizer: any of ``torch.optim``, over the model's parameters.
+        max_epochs: training stops when ``loader.epoch`` has come to this number.
+        max_steps: training stops at once, without an evaluation, when the model has been changed
+            so often. A step that the scaler skipped does not count.
+        accumulate: so many batches in a row are the micro-batches of one step; the last step of
+            an epoch takes those that are left.
+        max_norm: see ``train_step``.
+        schedule: gives the learning rate of a step from the number of changes made before it. It
+            is set in every parameter group, before the step.
+        scaler: see ``train_step``.
+        autocast_dtype: see ``train_step``.
+        eval_loader: batches for ``evaluate`` after every epoch.
+        patience: early stopping. Training stops when so many evaluations in a row were not better
+            than the best, and the model ends with the weights of the best, however it stops.
+        checkpoint: a ``Checkpoint`` that has the model, the optimizer, the scaler and the loader
+            as parts. If it can be loaded, the run goes on from there.
+        checkpoint_every: the checkpoint is saved after every so many steps, skipped ones too.
+        device: where the batches are moved.
+
+    Returns:
+        ``Progress.history`` of the whole run, also of what was before the checkpoint, with floats.
+    """
+    ### BEGIN SOLUTION
+    saved = None if checkpoint is None else checkpoint.load()
+    progress = Progress() if saved is None else Progress(**saved)
+    history = progress.history
+    max_updates = math.inf if max_steps is None else max_steps
+    max_bad_epochs = math.inf if patience is None else patience
+    model.train()
+    while loader.epoch < max_epochs and progress.bad_epochs < max_bad_epochs:
+        batches = iter(loader)
+        while progress.updates < max_updates and (group := list(islice(batches, accumulate))):
+            if schedule is not None:
+                for options in optimizer.param_groups:
+                    options["lr"] = schedule(progress.updates)
+            result = train_step(
+                model,
+                [(x.to(device), y.to(device)) for x, y in group],
+                loss_fn,
+                optimizer,
+                scaler=scaler,
+                max_norm=max_norm,
+                autocast_dtype=autocast_dtype,
+            )
+            progress.updates += result.stepped
+            history["loss"].append(result.loss)
+            history["grad_norm"].append(result.grad_norm)
+            history["lr"].append(optimizer.param_groups[0]["lr"])
+            if checkpoint is not None and len(history["loss"]) % checkpoint_every == 0:
+                checkpoint.save(progress.plain())
+        if progress.updates >= max_updates:
+            break
+        if eval_loader is not None:
+            history["eval"].append(evaluate(model, eval_loader, loss_fn, device))
+            if patience is not None:
+                keep_best(progress, history["eval"][-1]["loss"], model)
+        loader.next_epoch()
+    if progress.best_weights is not None:
+        model.load_state_dict(progress.best_weights)
+    return progress.plain()["history"]
+    ### END SOLUTION
