@@ -42,9 +42,6 @@ book: environment ## build the book into _build/html
 serve: book ## show the book at http://localhost:8000 (another port: PORT=8001)
 	@$(BIN)/python -m http.server --bind localhost --directory _build/html $(PORT)
 
-mutation: environment ## grade wrong versions of every reference (one: MODULE=optimizers)
-	@$(BIN)/python tools/mutation.py $(MODULE)
-
 lab: environment ## open JupyterLab on the course
 	@$(BIN)/jupyter lab
 
@@ -56,6 +53,9 @@ grade: environment ## grade submitted/: scores, feedback, grades.csv (one: ASSIG
 	@$(BIN)/python -m grading autograde $(ASSIGNMENT); graded=$$?; \
 	$(BIN)/python -m grading feedback $(ASSIGNMENT) && \
 	$(BIN)/python -m grading export $(ASSIGNMENT) && exit $$graded
+
+mutation: environment ## grade wrong versions of every reference (one: MODULE=optimizers)
+	@$(BIN)/python tools/mutation.py $(MODULE)
 
 notebooks: environment ## execute every notebook again and store its outputs
 	@$(BIN)/python tools/notebooks.py execute $(NOTEBOOKS)

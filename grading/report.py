@@ -133,7 +133,10 @@ def _score(entry: SubmittedAssignment) -> float:
 
 
 def summary(root: Path | str | None = None) -> list[list[str]]:
-    """Return the class's scores as rows of text: a heading, then one row per student."""
+    """Return the class's scores as rows of text: a heading, then one row per student.
+
+    An assignment that nobody has handed in has no column.
+    """
     with Course(root).gradebook() as gradebook:
         assignments = _assignments(gradebook)
         lines = [["student", *(assignment.name for assignment in assignments)]]
@@ -143,14 +146,17 @@ def summary(root: Path | str | None = None) -> list[list[str]]:
                 f"{_score(entry):g} / {entry.max_score:g}" if entry else "" for entry in entries
             ]
             lines.append([student.id, *cells])
-    return lines
+    used = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    return [list(line) for line in zip(*used, strict=True)] or [["student"]]
 
 
 def as_table(lines: list[list[str]]) -> Table:
     """Return a summary as a table for rich's console."""
     table = Table()
-    for number, heading in enumerate(lines[0]):
-        table.add_column(heading, justify="right" if number else "left")
+    for number, column in enumerate(zip(*lines, strict=True)):
+        # A table that is too wide runs over the edge rather than losing its numbers.
+        width = max(map(len, column))
+        table.add_column(column[0], justify="right" if number else "left", min_width=width)
     for line in lines[1:]:
         table.add_row(*map(escape, line))
     return table
