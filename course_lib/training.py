@@ -367,7 +367,8 @@ def keep_best(progress: Progress, loss: float, model: nn.Module) -> None:
 
 def rng_state() -> dict[str, Any]:
     """Return the state of every random generator that a training run may draw from."""
-    numpy_name, numpy_keys, *numpy_rest = np.random.get_state()  # noqa: NPY002, others may use it
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002, others may use it
+    numpy_name, numpy_keys, *numpy_rest = numpy_state
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -46,7 +46,7 @@ class AutocastState:
 
     def __init__(self, *args: Any) -> None:
         devices = {"cpu"} | {arg.device.type for arg in args if isinstance(arg, Tensor)}
-        self.settings = [
+        self.settings: list[dict[str, Any]] = [
             {
                 "device_type": device,
                 "enabled": torch.is_autocast_enabled(device),

@@ -102,6 +102,20 @@ class KeepsOldState(Base):
         self.state.update({param: old[param] for param in old if param not in self.state})
 
 
+class SharesTheSavedState(Base):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        saved = state_dict["state"]
+        params = [param for group in self.param_groups for param in group["params"]]
+        self.state.update({params[number]: values for number, values in saved.items()})
+
+
+class KeepsTheSavedDtype(SharesTheSavedState):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state = {number: dict(values) for number, values in state_dict["state"].items()}
+        super().load_state_dict({**state_dict, "state": state})
+
+
 class LoadsAnything(Base):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if len(state_dict["param_groups"]) == len(self.param_groups):
@@ -173,6 +187,18 @@ BASE_MISTAKES = (
         "keeps_old_state",
         "Start from an empty state: a parameter without a saved state has none after loading.",
         KeepsOldState,
+    ),
+    Mistake(
+        "shares_the_saved_state",
+        "The optimizer now holds the saved dictionaries themselves, so that its next step changes "
+        "what was saved: load a copy of each (_moved_to makes one).",
+        SharesTheSavedState,
+    ),
+    Mistake(
+        "keeps_the_saved_dtype",
+        "The loaded tensors keep the dtype and device that they were saved with: bring them to "
+        "their parameter's (_moved_to does it).",
+        KeepsTheSavedDtype,
     ),
     Mistake(
         "loads_anything",

@@ -52,7 +52,10 @@ class Optimizer:
         if [len(g["params"]) for g in saved] != [len(g["params"]) for g in self.param_groups]:
             raise ValueError("these groups are not the saved ones")
         by_number = dict(zip([n for group in saved for n in group["params"]], self._params()))
-        self.state = {by_number[n]: state for n, state in state_dict["state"].items()}
+        self.state = {}
+        for n, state in state_dict["state"].items():
+            own = by_number[n]
+            self.state[own] = {k: v if k == "step" else v.to(own.dtype) for k, v in state.items()}
         for group, old in zip(self.param_groups, saved):
             for name, value in old.items():
                 if name != "params":

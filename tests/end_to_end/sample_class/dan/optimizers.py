@@ -36,8 +36,12 @@ class Optimizer:
         for g, s in zip(self.param_groups, saved):
             for p, i in zip(g["params"], s["params"]):
                 if i in state_dict["state"]:
-                    self.state[p] = state_dict["state"][i]
+                    self.state[p] = _moved_to(p, state_dict["state"][i])
             g.update({k: v for k, v in s.items() if k != "params"})
+
+
+def _moved_to(param, values):
+    return {k: v if k == "step" else v.to(param.device, param.dtype) for k, v in values.items()}
 
 
 class SGD(Optimizer):
