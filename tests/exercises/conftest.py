@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 import course_lib
@@ -20,6 +21,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("exercises")
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers_in_whatever_order() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.fixture

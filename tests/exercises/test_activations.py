@@ -160,7 +160,7 @@ def test_arguments_have_the_names_order_and_defaults_of_torch() -> None:
     for name in ("sigmoid", "tanh", "relu", "silu"):
         assert arguments(getattr(own, name)) == {"input": inspect.Parameter.empty}
     # torch's own gelu and softmax are built-in and show no signature.
-    input = torch.randn(2, 3)
+    input = torch.randn(2, 3, dtype=torch.float64)
     torch.testing.assert_close(
         own.softmax(input=input, dim=0), torch.softmax(input=input, dim=0), **EXACT
     )
