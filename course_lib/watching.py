@@ -80,6 +80,7 @@ class Watch:
 
     def __init__(self, path: Path, forbidden: tuple[str, ...], oracle: Any) -> None:
         self.path = path
+        self.file = str(path)
         self.reason: str | None = None
         self.modules: dict[str, str] = {}
         self.codes: dict[CodeType, str] = {}
@@ -87,6 +88,7 @@ class Watch:
         for name in forbidden:
             self._forbid(name, resolve(name))
         self.oracle = codes_of(oracle)
+        self.prefixes = tuple(f"{module}." for module in self.modules)
 
     def _forbid(self, name: str, thing: Any) -> None:
         if isinstance(thing, ModuleType):
@@ -126,11 +128,11 @@ class Watch:
         else:
             name = f"{argument.__module__}.{argument.__name__}"
         caller = frame if event == "c_call" else frame.f_back
-        if caller and caller.f_code.co_filename == str(self.path) and within(name, ROUTES):
+        if caller and caller.f_code.co_filename == self.file and within(name, ROUTES):
             self._refuse(frame, f"calls {name}, which is not part of any answer")
 
     def _module_of(self, name: str) -> str | None:
-        if within(name, (ALLOWED,)):
+        if not name.startswith(self.prefixes) or within(name, (ALLOWED,)):
             return None
         shown = (shown for module, shown in self.modules.items() if within(name, (module,)))
         return next(shown, None)
@@ -142,7 +144,7 @@ class Watch:
 
     def _line_of(self, frame: FrameType | None) -> int | None:
         """Return the innermost line of the student's file that is being run."""
-        while frame and frame.f_code.co_filename != str(self.path):
+        while frame and frame.f_code.co_filename != self.file:
             frame = frame.f_back
         return frame.f_lineno if frame else None
 
