@@ -11,9 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import perf_counter
 
 import nbformat
 from jupyter_cache import get_cache
@@ -28,17 +29,11 @@ BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 DOCTREES = BUILD / ".doctrees"
 HTML = BUILD / "html"
-DIGEST = BUILD / "book.digest"
 LOG = BUILD / "book.log"
-# What a page depends on besides its own text: the cache and Sphinx look at that alone.
-INPUTS = (
-    "course_lib",
-    "solutions",
-    "requirements.txt",
-    "book/_ext",
-    "book/_templates",
-    "book/appendix/graders.json",
-)
+# What the outputs of a page depend on besides its own code, and what its text does too: the cache
+# and Sphinx look at the page alone.
+OUTPUT_INPUTS = ("course_lib", "solutions", "requirements.txt", "book/appendix/graders.json")
+PAGE_INPUTS = (*OUTPUT_INPUTS, "book/_ext", "book/_templates", "book/references.bib")
 PROBLEMS_SHOWN = 10
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -46,7 +41,7 @@ console = Console(highlight=False, markup=False, soft_wrap=True)
 
 def main() -> int:
     BUILD.mkdir(exist_ok=True)
-    drop_stale_outputs()
+    drop_stale()
     problems = execute(notebook_pages()) or build()
     if not problems:
         console.print("The book is in _build/html/index.html.")
@@ -59,25 +54,25 @@ def main() -> int:
     return 1
 
 
-def drop_stale_outputs() -> None:
-    """Forget every output when something that made them has changed."""
-    digest = digest_of_inputs()
-    if not DIGEST.exists() or DIGEST.read_text() != digest:
-        shutil.rmtree(CACHE, ignore_errors=True)
-        shutil.rmtree(DOCTREES, ignore_errors=True)
-        DIGEST.write_text(digest)
+def drop_stale() -> None:
+    """Forget the outputs, and the pages as Sphinx read them, when what made them has changed."""
+    for made, inputs in ((CACHE, OUTPUT_INPUTS), (DOCTREES, PAGE_INPUTS)):
+        record, digest = BUILD / f"{made.name.lstrip('.')}.digest", digest_of(inputs)
+        if not record.exists() or record.read_text() != digest:
+            shutil.rmtree(made, ignore_errors=True)
+            record.write_text(digest)
 
 
-def digest_of_inputs() -> str:
+def digest_of(inputs: Iterable[str]) -> str:
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted(input_files()):
+    for path in sorted(files_in(inputs)):
         digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def input_files() -> Iterator[Path]:
-    for name in INPUTS:
+def files_in(inputs: Iterable[str]) -> Iterator[Path]:
+    for name in inputs:
         path = ROOT / name
         if path.is_file():
             yield path
@@ -97,6 +92,7 @@ def execute(paths: list[Path]) -> list[str]:
     pending = [path for path in paths if not is_cached(cache, notebooks[path])]
     if not pending:
         return []
+    seconds: dict[Path, float] = {}
     columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
     with (
         Progress(*columns, console=console) as progress,
@@ -106,12 +102,16 @@ def execute(paths: list[Path]) -> list[str]:
         def run_with_progress(path: Path) -> str | None:
             cells = sum(cell.cell_type == "code" for cell in notebooks[path].cells)
             task = progress.add_task(str(path.relative_to(ROOT)), total=cells)
-            return run(path, notebooks[path], lambda **_: progress.advance(task))
+            started = perf_counter()
+            problem = run(path, notebooks[path], lambda **_: progress.advance(task))
+            seconds[path] = perf_counter() - started
+            return problem
 
         problems = dict(zip(pending, pool.map(run_with_progress, pending), strict=True))
     for path in pending:
         if problems[path] is None:
-            bundle = CacheBundleIn(notebooks[path], str(path))
+            ran = {"execution_seconds": seconds[path]}
+            bundle = CacheBundleIn(notebooks[path], str(path), data=ran)
             cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
     return [problem for problem in problems.values() if problem]
 

@@ -2,6 +2,7 @@
 
 `execute PATHS...` runs notebooks in place and stores their text outputs; `check PATHS...` names
 the notebooks that are not stored that way. Pictures are left out: the book draws them anew.
+A page of the book begins with a hidden cell, written here, that makes it run wherever it is opened.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import yaml
@@ -30,6 +32,20 @@ NOT_TEXT = re.compile(
     r"(application/papermill\.record/)?(image|audio|video)/|.*jupyter\.widget-view"
 )
 OUTPUT_LIMIT_KB = 50
+SETUP_ID = "runs-anywhere"
+SETUP = """\
+# Makes this page run wherever it is opened. It uses the reference solutions; to run it on your own
+# files, set COURSE_LIB_OVERLAY to the folder that has them.
+import os
+import sys
+from pathlib import Path
+
+if "google.colab" in sys.modules:
+    !git clone -q --depth 1 {repository} /content/course
+    %pip install -q --no-deps /content/course
+    %pip install -q myst-nb
+    os.environ["COURSE_LIB_OVERLAY"] = "/content/course/solutions"
+_ = os.environ.setdefault("COURSE_LIB_OVERLAY", str(Path("../../solutions").resolve()))"""
 
 
 def main() -> int:
@@ -56,7 +72,7 @@ def attempt(action: Callable[[Path], str | None], path: Path) -> str | None:
 
 def execute(path: Path) -> str | None:
     """Run a notebook and store it; a notebook that fails stays as it is."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = with_setup(path, nbformat.read(path, as_version=4))
     if problem := run(path, notebook):
         return problem
     path.write_text(serialise(normalise(notebook)), encoding="utf-8")
@@ -74,9 +90,26 @@ def check(path: Path) -> str | None:
         )
     if outputs > OUTPUT_LIMIT_KB * 1000:
         return f"{path}: stores {outputs // 1000} kB of output; print at most {OUTPUT_LIMIT_KB} kB."
-    if stored != serialise(normalise(notebook)):
+    if stored != serialise(normalise(with_setup(path, notebook))):
         return f"{path}: not normalised; run `python tools/notebooks.py execute {path}`."
     return None
+
+
+def with_setup(path: Path, notebook: NotebookNode) -> NotebookNode:
+    """Put the setup cell, as it is today, behind the title of a page of the book."""
+    if not path.resolve().is_relative_to(ROOT / "book"):
+        return notebook
+    repository = read_config()["sphinx"]["config"]["html_theme_options"]["repository_url"]
+    setup = nbformat.v4.new_code_cell(
+        SETUP.format(repository=repository), id=SETUP_ID, metadata={"tags": ["remove-cell"]}
+    )
+    others = [cell for cell in notebook.cells if cell.get("id") != SETUP_ID]
+    notebook.cells = [*others[:1], setup, *others[1:]]
+    return notebook
+
+
+def read_config() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 
 
 def run(
@@ -84,12 +117,11 @@ def run(
 ) -> str | None:
     """Execute a notebook in its own folder with the reference solutions; say what failed."""
     os.environ |= {"COURSE_LIB_OVERLAY": str(ROOT / "solutions"), "OMP_NUM_THREADS": "1"}
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     started: list[int] = []
     client = NotebookClient(
         notebook,
         resources={"metadata": {"path": str(path.parent)}},
-        timeout=config["execute"]["timeout"],
+        timeout=read_config()["execute"]["timeout"],
         # Recorded times would make a different notebook of every run.
         record_timing=False,
         coalesce_streams=True,

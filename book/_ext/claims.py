@@ -1,14 +1,15 @@
 """Claims: what the sources of this book say, and the cells that decide whether it holds.
 
-`book/claims/*.yaml` lists the claims. A code cell with the tag `claim-<id>` decides one; the
-directive `checked` shows a verdict beside the text, and `claims-table` shows them all.
+`book/claims/<chapter>/<section>.yaml` lists the claims that a page decides. A code cell with the
+tag `claim-<id>` decides one; the directive `checked` shows verdicts beside the text, and
+`claims-table` shows all claims.
 Whatever does not fit together is a warning, and the book is built with warnings as errors.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from html import escape
@@ -51,7 +52,7 @@ class Claim:
     claim: str
     verdict: str
     correction: str
-    section: str
+    section: str  # the page that decides it
     references: tuple[str, ...] = ()
 
     @property
@@ -59,11 +60,11 @@ class Claim:
         return PurePosixPath(self.section).parent.name
 
 
-FIELDS = {field.name for field in fields(Claim)}
+FIELDS = {field.name for field in fields(Claim)} - {"section"}
 OPTIONAL = {"references"}
 
 
-def read_claim(entry: dict[str, Any]) -> Claim:
+def read_claim(entry: dict[str, Any], section: str) -> Claim:
     """Turn one mapping of a YAML file into a claim, or raise ValueError."""
     name = entry.get("id", "without an id")
     if missing := FIELDS - OPTIONAL - entry.keys():
@@ -74,32 +75,39 @@ def read_claim(entry: dict[str, Any]) -> Claim:
     verdict = str(entry["verdict"]).lower()
     if verdict not in VERDICTS:
         raise ValueError(f"claim {name} has the unknown verdict {verdict!r}")
-    return Claim(**{**entry, "verdict": verdict, "references": tuple(entry.get("references", ()))})
+    references = tuple(entry.get("references", ()))
+    return Claim(**{**entry, "verdict": verdict, "references": references, "section": section})
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     except yaml.YAMLError as error:
-        warn(f"{path.name} cannot be read as YAML: {error}", str(path))
+        warn(f"{path.name} cannot be read as YAML: {error}", f"{path}:1")
         return []
     if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
-        warn(f"{path.name} is not a list of claims", str(path))
+        warn(f"{path.name} is not a list of claims", f"{path}:1")
         return []
     return entries
 
 
-def read_claims(folder: Path) -> dict[str, Claim]:
-    """All claims by id, in the order of the files; what cannot be read becomes a warning."""
+def read_claims(source: Path, folder: str, order: Iterable[str]) -> dict[str, Claim]:
+    """All claims by id, in the order of the pages; what cannot be read becomes a warning."""
+    parent = PurePosixPath(folder).parent
+    files = {
+        str(parent / path.relative_to(source / folder).with_suffix("").as_posix()): path
+        for path in sorted((source / folder).rglob("*.yaml"))
+    }
     claims: dict[str, Claim] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for section in sorted(files, key=[*order, *files].index):
+        path = files[section]
         for entry in read_file(path):
             try:
-                claim = read_claim(entry)
+                claim = read_claim(entry, section)
                 if claim.id in claims:
                     raise ValueError(f"claim {claim.id} is listed twice")
             except ValueError as error:
-                warn(str(error), str(path))
+                warn(str(error), f"{path}:1")
             else:
                 claims[claim.id] = claim
     return claims
@@ -121,7 +129,9 @@ class ClaimsDomain(Domain):
 
     @cached_property
     def claims(self) -> dict[str, Claim]:
-        return read_claims(Path(self.env.srcdir, self.env.config.claims_path))
+        config = self.env.config
+        table_of_contents = getattr(config, "external_site_map", ())
+        return read_claims(Path(self.env.srcdir), config.claims_path, table_of_contents)
 
     def note(self, kind: str, docname: str, claim_id: str) -> None:
         self.data[kind].setdefault(docname, set()).add(claim_id)
@@ -214,40 +224,72 @@ class ClaimsDirective(SphinxDirective):
 
 
 class Checked(ClaimsDirective):
-    """A box with what the source says, what the page found, and what is right."""
+    """A box with what the source says, what the page found, and what is right.
+
+    It takes the id of a claim, or of several that one explanation settles.
+    """
 
     required_arguments = 1
+    final_argument_whitespace = True
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        claim = self.domain.claims.get(self.arguments[0])
-        if claim is None:
-            warn(f"no claim has the id {self.arguments[0]!r}", self.get_location())
+        names = self.arguments[0].split()
+        for unknown in (name for name in names if name not in self.domain.claims):
+            warn(f"no claim has the id {unknown!r}", self.get_location())
+        claims = [self.domain.claims[name] for name in names if name in self.domain.claims]
+        if not claims:
             return []
-        if self.domain.has("boxes", self.env.docname, claim.id):
-            warn(f"claim {claim.id} has a second Checked box", self.get_location())
-        self.domain.note("boxes", self.env.docname, claim.id)
-        box = nodes.admonition(classes=["checked", f"verdict-{claim.verdict}"])
-        box["ids"].append(f"checked-{claim.id}")
-        self.set_source_info(box)
-        box += nodes.title("", "", nodes.Text("Checked: "), badge(claim.verdict))
-        box += self.paragraph(
-            "claim",
-            nodes.inline("", f"The source ({claim.source}): ", classes=["checked-label"]),
-            *self.inline(claim.claim),
-        )
-        self.state.nested_parse(self.content, self.content_offset, box)
-        if claim.correction:
-            label = nodes.inline("", "What is right: ", classes=["checked-label"])
-            box += self.paragraph("correction", label, *self.inline(claim.correction))
-        box += self.paragraph("basis", nodes.Text("Decided by "), *self.basis(claim))
-        return [box]
+        for claim in claims:
+            if self.domain.has("boxes", self.env.docname, claim.id):
+                warn(f"claim {claim.id} has a second Checked box", self.get_location())
+            self.domain.note("boxes", self.env.docname, claim.id)
+        return [self.box(claims)]
 
-    def basis(self, claim: Claim) -> Iterator[nodes.Node]:
-        yield self.link(claim)
-        if claim.references:
-            yield from self.inline(" {cite:p}`" + ",".join(claim.references) + "`")
-        yield nodes.Text(".")
+    def box(self, claims: list[Claim]) -> nodes.admonition:
+        verdicts = list(dict.fromkeys(claim.verdict for claim in claims))
+        box = nodes.admonition(classes=["checked", f"verdict-{verdicts[0]}"])
+        self.set_source_info(box)
+        title = nodes.title("", "Checked:")
+        for verdict in verdicts:
+            title += [nodes.Text(" "), badge(verdict)]
+        box += title
+        if len(claims) == 1:
+            box += self.statement(*claims)
+            self.state.nested_parse(self.content, self.content_offset, box)
+            box += self.correction(*claims)
+            box += self.basis(claims, nodes.Text("Decided by "), self.link(*claims))
+        else:
+            box += nodes.bullet_list("", *map(self.item, claims))
+            self.state.nested_parse(self.content, self.content_offset, box)
+            if any(claim.references for claim in claims):
+                box += self.basis(claims, nodes.Text("Literature:"))
+        return box
+
+    def item(self, claim: Claim) -> nodes.list_item:
+        paragraphs = [self.statement(claim), *self.correction(claim)]
+        paragraphs[-1] += [nodes.Text(" ("), self.link(claim), nodes.Text(")")]
+        return nodes.list_item("", *paragraphs)
+
+    def statement(self, claim: Claim) -> nodes.paragraph:
+        label = nodes.inline("", f"The source ({claim.source}): ", classes=["checked-label"])
+        statement = self.paragraph("claim", label, *self.inline(claim.claim))
+        statement["ids"].append(f"checked-{claim.id}")
+        return statement
+
+    def correction(self, claim: Claim) -> list[nodes.Node]:
+        if not claim.correction:
+            return []
+        label = nodes.inline("", "What is right: ", classes=["checked-label"])
+        return [self.paragraph("correction", label, *self.inline(claim.correction))]
+
+    def basis(self, claims: list[Claim], *words: nodes.Node) -> nodes.paragraph:
+        basis = self.paragraph("basis", *words)
+        references = dict.fromkeys(key for claim in claims for key in claim.references)
+        if references:
+            basis += self.inline(" {cite:p}`" + ",".join(references) + "`")
+        basis += nodes.Text(".")
+        return basis
 
 
 class claims_filter(nodes.General, nodes.Element):
