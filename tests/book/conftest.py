@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build/html"
+CHAPTERS = sorted(f"{name}.html" for name in parse_toc_yaml(ROOT / "_toc.yml"))
+PAGES = [*CHAPTERS, "index.html", "search.html", "genindex.html"]
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -97,3 +100,11 @@ def open_page(browser: Browser, origin: str) -> Callable[..., Visit]:
         return visit
 
     return open_page
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def visit(request: pytest.FixtureRequest, open_page: Callable[..., Visit]) -> Iterator[Visit]:
+    """Each page in turn, loaded once for all tests that only look at it."""
+    visit = open_page(request.param)
+    yield visit
+    visit.page.close()

@@ -1,14 +1,13 @@
 """The built book in a browser: it asks nothing of other sites, is whole, and can be read."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 from sphinx_external_toc.parsing import parse_toc_yaml
@@ -17,25 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build/html"
 Opener = Callable[..., Any]
 CHAPTERS = sorted(f"{name}.html" for name in parse_toc_yaml(ROOT / "_toc.yml"))
-PAGES = [*CHAPTERS, "index.html", "search.html", "genindex.html"]
 CLAIMS = "book/appendix/claims.html"
 WIDTHS = 375, 768, 1400
 # What a picture is called when nobody has said what it shows.
 NO_DESCRIPTION = re.compile(r"|[\w./-]+\.(png|svg|jpe?g|gif)|(_images/)?[0-9a-f]{16,}.*")
-
-
-@pytest.fixture(scope="module")
-def visits(open_page: Opener) -> Iterator[dict[str, Any]]:
-    """Each page, loaded once for all tests that only look at it."""
-    visits = {path: open_page(path) for path in PAGES}
-    yield visits
-    for visit in visits.values():
-        visit.page.close()
-
-
-@pytest.fixture(params=PAGES)
-def visit(request: pytest.FixtureRequest, visits: dict[str, Any]) -> Any:
-    return visits[request.param]
 
 
 def test_a_page_asks_nothing_of_other_sites_and_logs_no_error(visit: Any) -> None:
@@ -62,51 +46,6 @@ def test_a_page_follows_the_systems_theme(visit: Any) -> None:
     for theme in ("light", "dark"):
         visit.page.emulate_media(color_scheme=theme)
         visit.page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-
-
-def show_theme(page: Page, theme: str) -> None:
-    page.emulate_media(color_scheme=theme)
-    page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-    # Colours fade from one theme to the other.
-    page.evaluate("Promise.all(document.getAnimations().map(fading => fading.finished))")
-
-
-# In sRGB, as the Web Content Accessibility Guidelines define it.
-CONTRAST = """selector => {
-  const parse = colour => colour.match(/[\\d.]+/g).map(Number);
-  const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const background = element => {
-    for (; element; element = element.parentElement) {
-      const [r, g, b, alpha = 1] = parse(getComputedStyle(element).backgroundColor);
-      if (alpha === 1) return [r, g, b];
-    }
-    return [255, 255, 255];
-  };
-  return [...document.querySelectorAll(selector)]
-    .filter(element => element.getClientRects().length)
-    .map(element => {
-      const pair = [parse(getComputedStyle(element).color), background(element)].map(luminance);
-      return [(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), element.textContent.trim()];
-    })
-    .filter(([ratio]) => ratio < 4.5);
-}"""
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_stands_out_from_its_background(visit: Any, theme: str) -> None:
-    show_theme(visit.page, theme)
-    text = (
-        "article :is(p, li, td, th, a, code, summary, figcaption, pre span, .verdict, h1, h2, h3)"
-    )
-    assert visit.page.evaluate(CONTRAST, text) == []
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_to_object_to(visit: Any, theme: str) -> None:
-    show_theme(visit.page, theme)
-    results = Axe().run(visit.page)
-    assert results.violations_count == 0, results.generate_report()
 
 
 def test_every_picture_says_what_it_shows(visit: Any) -> None:
