@@ -33,7 +33,13 @@ LOG = BUILD / "book.log"
 # What the outputs of a page depend on besides its own code, and what its text does too: the cache
 # and Sphinx look at the page alone.
 OUTPUT_INPUTS = ("course_lib", "solutions", "requirements.txt", "book/appendix/graders.json")
-PAGE_INPUTS = (*OUTPUT_INPUTS, "book/_ext", "book/_templates", "book/references.bib")
+PAGE_INPUTS = (
+    *OUTPUT_INPUTS,
+    "book/_ext",
+    "book/_static",
+    "book/_templates",
+    "book/references.bib",
+)
 PROBLEMS_SHOWN = 10
 
 console = Console(highlight=False, markup=False, soft_wrap=True)

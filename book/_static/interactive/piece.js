@@ -12,7 +12,7 @@ const piece = {
     const name = control.append("span").text(label);
     const input = control.append("input").attr("type", "range");
     input.attr("min", min).attr("max", max).attr("step", step).property("value", value);
-    const shown = name.append("output");
+    const shown = name.append("span").attr("class", "shown").attr("aria-hidden", "true");
     const show = () => {
       const text = format(+input.property("value"));
       shown.text(text);
