@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ def with_setup(path: Path, notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+@cache
 def read_config() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 

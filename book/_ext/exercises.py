@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar
 
+from claims import row, table
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -139,30 +140,20 @@ class ExercisesTable(SphinxDirective):
 
 def fill_tables(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(exercises_table)):
-        place.replace_self(table(app, docname))
+        place.replace_self(exercises(app, docname))
 
 
-def table(app: Sphinx, docname: str) -> nodes.table:
-    columns = "Module", "Exercises", "Points", "Taught in"
-    rows = [module_row(app, docname, module) for module in checks()]
-    header = nodes.row("", *(entry(nodes.Text(title)) for title in columns))
-    widths = [nodes.colspec(colwidth=width) for width in (2, 5, 1, 4)]
-    group = nodes.tgroup(
-        "", *widths, nodes.thead("", header), nodes.tbody("", *rows), cols=len(columns)
-    )
-    return nodes.table("", group, classes=["exercises-table"])
-
-
-def module_row(app: Sphinx, docname: str, module: str) -> nodes.row:
-    name = nodes.literal("", module, ids=[anchor(module)])
-    exercises = ", ".join(check.exercise for check in checks()[module])
-    return nodes.row(
-        "",
-        entry(name),
-        entry(nodes.Text(exercises)),
-        entry(nodes.Text(f"{total_points(module):g}")),
-        entry(*section_links(app, docname, module)),
-    )
+def exercises(app: Sphinx, docname: str) -> nodes.table:
+    rows = [
+        row(
+            [nodes.literal("", module, ids=[anchor(module)])],
+            [nodes.Text(", ".join(check.exercise for check in checks()[module]))],
+            [nodes.Text(f"{total_points(module):g}")],
+            list(section_links(app, docname, module)),
+        )
+        for module in checks()
+    ]
+    return table("exercises-table", ("Module", "Exercises", "Points", "Taught in"), rows)
 
 
 def section_links(app: Sphinx, docname: str, module: str) -> Iterator[nodes.Node]:
@@ -176,10 +167,6 @@ def section_links(app: Sphinx, docname: str, module: str) -> Iterator[nodes.Node
 def chapter(env: BuildEnvironment, page: str) -> str:
     index = f"{page.rpartition('/')[0]}/index"
     return env.titles[index].astext() if index in env.titles else page
-
-
-def entry(*content: nodes.Node) -> nodes.entry:
-    return nodes.entry("", nodes.paragraph("", "", *content))
 
 
 def rewritten_tables(app: Sphinx, env: BuildEnvironment) -> set[str]:

@@ -36,6 +36,12 @@ def book() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.fixture(scope="session")
+def chapters() -> list[str]:
+    """The pages that the table of contents names."""
+    return CHAPTERS
+
+
 @pytest.fixture(scope="module")
 def origin(book: None) -> Iterator[str]:
     handler = partial(QuietHandler, directory=SITE)

@@ -10,12 +10,10 @@ from urllib.parse import unquote, urldefrag, urlparse
 import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
-from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build/html"
 Opener = Callable[..., Any]
-CHAPTERS = sorted(f"{name}.html" for name in parse_toc_yaml(ROOT / "_toc.yml"))
 CLAIMS = "book/appendix/claims.html"
 WIDTHS = 375, 768, 1400
 # What a picture is called when nobody has said what it shows.
@@ -26,8 +24,10 @@ def test_a_page_asks_nothing_of_other_sites_and_logs_no_error(visit: Any) -> Non
     assert visit.problems == []
 
 
-def test_a_page_opened_as_a_file_asks_nothing_of_other_sites(open_page: Opener) -> None:
-    for path in CHAPTERS:
+def test_a_page_opened_as_a_file_asks_nothing_of_other_sites(
+    open_page: Opener, chapters: list[str]
+) -> None:
+    for path in chapters:
         visit = open_page(path, f"{SITE.as_uri()}/")
         assert visit.problems == [], path
         visit.page.close()
@@ -148,3 +148,12 @@ def test_a_claim_leads_to_the_cell_that_decides_it(open_page: Opener) -> None:
     anchor = urlparse(page.url).fragment
     assert page.locator(f"[id='{anchor}']").is_visible()
     page.close()
+
+
+def test_what_a_claim_leads_to_is_marked(open_page: Opener) -> None:
+    for kind in ("claim", "checked"):
+        page = open_page(CLAIMS).page
+        page.locator(f"table.claims-table a[href*='#{kind}-']").first.click()
+        outline = "element => getComputedStyle(element).outlineStyle"
+        assert page.locator(":target").evaluate(outline) == "solid"
+        page.close()
