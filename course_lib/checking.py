@@ -3,7 +3,10 @@
 A ``Check`` holds the two functions that belong to one exercise, ``inputs(rng)`` and
 ``probe(implementation, case)``, and the data that the judgement needs: a right implementation
 (the oracle), known wrong ones (the mistakes), the points of every part. The probe runs beside
-the student's code; the judgement sees only the tensors and plain data that it returned.
+the student's code; an ``Exam`` judges, and sees only the tensors and plain data that came back.
+
+On a student's own machine both halves run in one process. When a class is graded, ``answer`` runs
+in a sandbox, and the exam is drawn and marked in a process that never imports a student's file.
 """
 
 import contextlib
@@ -23,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib import student
-from course_lib.watching import Watch
+from course_lib import border, student
+from course_lib.watching import Watch, search
 
 Case = dict[str, Any]
 """One input: tensors and plain data. ``"part"`` is the part of the exercise that it tests,
@@ -40,6 +43,8 @@ SECONDS = 4.0
 """The time for all the cases of a part; a thousandth of it is usual."""
 IMPORT_SECONDS = 12.0
 """The time for importing the student's file, with whatever that imports."""
+SAID = 2000
+"""So many characters are shown of what came from a student's code."""
 SHOWN = 6
 """So many numbers of a tensor are shown; of a larger one, the first that is wrong."""
 
@@ -123,6 +128,11 @@ class Check:
     def max_points(self) -> float:
         return sum(self.parts.values())
 
+    @property
+    def seconds(self) -> float:
+        """The longest time that the students' half may take, the import of their file included."""
+        return IMPORT_SECONDS + (len(self.parts) + 1) * SECONDS
+
     def __call__(
         self, implementation: Any = None, *, seed: int = VISIBLE_SEED, rounds: int = 1
     ) -> Result:
@@ -133,20 +143,25 @@ class Check:
             seed: where the random inputs come from.
             rounds: how often inputs are drawn.
         """
-        rng = torch.Generator().manual_seed(seed)
-        cases = [case for _ in range(rounds) for case in self.inputs(rng)]
+        exam = self.exam(seed, rounds)
         if implementation is not None:
-            return self.judge(cases, self.attempt_all(implementation, cases))
+            return exam.judge(self.attempt_all(implementation, exam.cases))
         try:
-            with Watch(student.path_of(self.module), self.forbidden, self.oracle) as watch:
-                with time_limit(IMPORT_SECONDS):
-                    implementation = student.load(self.module, self.target)
-                outputs = self.attempt_all(implementation, cases)
+            return exam.judge(self.attempt_file(exam.cases))
         except student.Unusable as error:
             return self.refused(str(error))
-        except TimeLimit as error:
-            return self.refused(f"The import of course_lib/{self.module}.py {error}")
-        return self.refused(watch.reason) if watch.reason else self.judge(cases, outputs)
+
+    def exam(self, seed: int, rounds: int = GRADED_ROUNDS) -> "Exam":
+        """Draw the cases of one run."""
+        rng = torch.Generator().manual_seed(seed)
+        return Exam(self, [case for _ in range(rounds) for case in self.inputs(rng)])
+
+    def answer(self, cases: list[Case]) -> bytes:
+        """Do the students' half of a graded run; ``Exam.mark`` does the other."""
+        try:
+            return border.encode({"outputs": self.attempt_file(cases)})
+        except student.Unusable as error:
+            return border.encode({"refused": str(error)})
 
     def report(self) -> float:
         """Check the student's file, print the message, return the points, as nbgrader wants.
@@ -170,6 +185,26 @@ class Check:
             result = self(seed=seed, rounds=GRADED_ROUNDS)
         print(result.message)
         return float(result.points)
+
+    def attempt_file(self, cases: list[Case]) -> list[Outputs]:
+        """Import the student's file and probe what it defines on every case, watching it.
+
+        Raises:
+            Unusable: it cannot be imported, or does what no answer may do.
+        """
+        path = student.path_of(self.module)
+        try:
+            with Watch(path, self.forbidden, self.oracle) as watch:
+                with time_limit(IMPORT_SECONDS):
+                    implementation = student.load(self.module, self.target)
+                outputs = self.attempt_all(implementation, cases)
+        except TimeLimit as error:
+            text = f"The import of course_lib/{self.module}.py {error}"
+            raise student.Unusable(text) from None
+        reason = watch.reason or search(path.read_text(encoding="utf-8-sig"), self.module)
+        if reason:
+            raise student.Unusable(reason)
+        return outputs
 
     def attempt_all(self, implementation: Any, cases: list[Case]) -> list[Outputs]:
         """Probe an implementation on every case, with one time limit for each part."""
@@ -195,70 +230,116 @@ class Check:
         except (Exception, SystemExit) as error:
             return {"error": student.describe(error, student.path_of(self.module))}
 
-    def judge(self, cases: list[Case], outputs: list[Outputs]) -> Result:
+    def refused(self, reason: str) -> Result:
+        """Return the result of code that could not be checked at all."""
+        message = f"{self.headline(0)}\n{reason.rstrip('?.')}."
+        return Result(self.module, self.exercise, 0, self.max_points, False, message)
+
+    def headline(self, points: float) -> str:
+        return f"{self.exercise} ({self.target}): {points:g} of {self.max_points:g} points"
+
+
+class Exam:
+    """The cases of one run of a check, and the judgement of what students' code makes of them.
+
+    What the oracle and the known mistakes make of them is computed once, when it is needed.
+    """
+
+    def __init__(self, check: Check, cases: list[Case]) -> None:
+        self.check = check
+        self.cases = cases
+        self._remembered: dict[tuple[int, int], Outputs] = {}
+
+    def mark(self, answer: bytes, source: str) -> Result:
+        """Judge the answer of a graded run. Every byte of it may be forged.
+
+        Args:
+            answer: what ``Check.answer`` returned.
+            source: the text of the student's file.
+        """
+        try:
+            content = border.decode(answer)
+            if isinstance(content.get("refused"), str):
+                return self.check.refused(content["refused"][:SAID])
+            outputs = border.checked_outputs(content.get("outputs"), len(self.cases))
+        except border.Garbled as error:
+            return self.check.refused(f"What the code sent back cannot be used: {error}")
+        if reason := search(source, self.check.module):
+            return self.check.refused(reason)
+        return self.judge(outputs)
+
+    def judge(self, outputs: list[Outputs]) -> Result:
         """Compare the outputs with the oracle's and write the message."""
-        failures: dict[str, list[Failure]] = {part: [] for part in self.parts}
-        for case, output in zip(cases, outputs, strict=True):
-            if failure := self._compare(case, output):
-                failures[case["part"]].append(failure)
+        check = self.check
+        failures: dict[str, dict[int, Failure]] = {part: {} for part in check.parts}
+        for place, output in enumerate(outputs):
+            if failure := self._compare(place, output):
+                failures[self.cases[place]["part"]][place] = failure
         mistakes = {
-            part: self._recognise([pair for pair in zip(cases, outputs) if pair[0]["part"] == part])
-            for part in self.parts
+            part: self._recognise(part, [*failures[part]], outputs)
+            for part in check.parts
             if failures[part]
         }
-        points = sum(value for part, value in self.parts.items() if not failures[part])
+        points = sum(value for part, value in check.parts.items() if not failures[part])
         return Result(
-            module=self.module,
-            exercise=self.exercise,
+            module=check.module,
+            exercise=check.exercise,
             points=points,
-            max_points=self.max_points,
-            passed=points == self.max_points,
+            max_points=check.max_points,
+            passed=points == check.max_points,
             message=self._message(points, failures, mistakes),
             mistake=next((mistake.name for mistake in mistakes.values() if mistake), None),
         )
 
-    def refused(self, reason: str) -> Result:
-        """Return the result of code that could not be checked at all."""
-        message = f"{self._headline(0)}\n{reason.rstrip('?.')}."
-        return Result(self.module, self.exercise, 0, self.max_points, False, message)
+    def _outputs_of(self, implementation: Any, place: int) -> Outputs:
+        key = id(implementation), place
+        if key not in self._remembered:
+            self._remembered[key] = self.check.attempt(implementation, self.cases[place])
+        return self._remembered[key]
 
-    def _compare(self, case: Case, outputs: Outputs) -> Failure | None:
+    def _compare(self, place: int, outputs: Outputs) -> Failure | None:
+        case = self.cases[place]
         if "error" in outputs:
             return Failure(case, outputs, "error", None, outputs["error"])
-        for name, expected in self.attempt(self.oracle, case).items():
+        for name, expected in self._outputs_of(self.check.oracle, place).items():
             if not same(expected, outputs.get(name)):
                 return Failure(case, outputs, name, expected, outputs.get(name))
         return None
 
-    def _recognise(self, attempts: list[tuple[Case, Outputs]]) -> Mistake | None:
-        """Return the mistake that gives just these outputs."""
-        for mistake in self.mistakes:
+    def _recognise(self, part: str, failed: list[int], outputs: list[Outputs]) -> Mistake | None:
+        """Return the mistake that gives just these outputs in a part."""
+        places = [place for place, case in enumerate(self.cases) if case["part"] == part]
+        # Where right code and this differ, most mistakes differ from it too.
+        places.sort(key=lambda place: place not in failed)
+        if any("error" in outputs[place] for place in places):
+            return None
+        for mistake in self.check.mistakes:
             if all(
-                "error" not in outputs and same(self.attempt(mistake.implementation, case), outputs)
-                for case, outputs in attempts
+                same(self._outputs_of(mistake.implementation, place), outputs[place])
+                for place in places
             ):
                 return mistake
         return None
 
-    def _headline(self, points: float) -> str:
-        return f"{self.exercise} ({self.target}): {points:g} of {self.max_points:g} points"
-
     def _message(
         self,
         points: float,
-        failures: dict[str, list[Failure]],
+        failures: dict[str, dict[int, Failure]],
         mistakes: dict[str, Mistake | None],
     ) -> str:
         stops = {
-            str(failure.outputs.get("error")) for part in failures.values() for failure in part
+            str(failure.outputs.get("error"))
+            for part in failures.values()
+            for failure in part.values()
         }
         if points == 0 and all(stop.startswith("your turn") for stop in stops):
-            return f"{self._headline(0)}\nNot written yet: {'; '.join(sorted(stops))}."
-        lines = [self._headline(points)]
-        for part, value in self.parts.items():
+            return f"{self.check.headline(0)}\nNot written yet: {'; '.join(sorted(stops))}."
+        lines = [self.check.headline(points)]
+        for part, value in self.check.parts.items():
             lines.append(f"  [{'wrong' if failures[part] else 'ok'}] {part} ({value:g})")
             if failures[part]:
-                lines += [f"    {line}" for line in _explain(failures[part][0], mistakes[part])]
+                first = next(iter(failures[part].values()))
+                lines += [f"    {line}" for line in _explain(first, mistakes[part])]
         return "\n".join(lines)
 
 
@@ -356,10 +437,10 @@ def _shown(value: Any, digits: int) -> str:
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, list) and len(value) > 2 * SHOWN:
-        start = ", ".join(map(str, value[: 2 * SHOWN]))
+        start = ", ".join(map(str, value[: 2 * SHOWN]))[:SAID]
         return f"[{start}, ...], {len(value)} entries"
     if not isinstance(value, Tensor):
-        return repr(value)
+        return repr(value)[:SAID]
     numbers = [f"{number:.{digits}g}" for number in value.flatten()[:SHOWN].tolist()]
     text = f"[{', '.join(numbers)}]" if value.dim() else numbers[0]
     return f"{text} of shape {tuple(value.shape)}" if value.dim() > 1 else text

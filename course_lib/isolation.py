@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 from multiprocessing.connection import Connection
 
-from course_lib.checking import IMPORT_SECONDS, SECONDS, Check, Result
+from course_lib.checking import Check, Result
 from course_lib.checks import checks_of
 
 
@@ -19,11 +19,12 @@ def run_apart(check: Check, seed: int) -> Result:
     process.start()
     sender.close()
     # The check has its own time limit; this one ends code that swallows every exception.
-    seconds = IMPORT_SECONDS + (len(check.parts) + 1) * SECONDS
     try:
-        if receiver.poll(seconds):
+        if receiver.poll(check.seconds):
             return receiver.recv()
-        return check.refused(f"It was still running after {seconds:g} seconds and was stopped")
+        return check.refused(
+            f"It was still running after {check.seconds:g} seconds and was stopped"
+        )
     except EOFError:
         process.join()
         return check.refused(f"The process ended while it ran ({ending(process.exitcode)})")

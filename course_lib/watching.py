@@ -4,6 +4,7 @@ The watch sees every call that Python makes, by whatever name or route the funct
 and notices what was replaced in the libraries that the judgement relies on.
 """
 
+import ast
 import builtins
 import copy
 import importlib
@@ -33,6 +34,41 @@ ROUTES = (
     "torch.jit",
 )
 """What a student's file must not call itself: the judge, frames, and torch by the back door."""
+
+ELSEWHERE = (
+    "_posixsubprocess.fork_exec",
+    "_thread.start_joinable_thread",
+    "_thread.start_new_thread",
+    "posix.fork",
+    "posix.forkpty",
+    "posix.posix_spawn",
+    "posix.system",
+)
+"""What starts a thread or process, where nothing would be watched; whoever calls it."""
+
+WAYS_ROUND = (
+    "_ctypes",
+    "course_lib.border",
+    "course_lib.checking",
+    "course_lib.checks",
+    "course_lib.watching",
+    "ctypes",
+    "gc.get_objects",
+    "gc.get_referents",
+    "gc.get_referrers",
+    "sys._current_frames",
+    "sys._getframe",
+    "sys.setprofile",
+    "sys.settrace",
+)
+"""What a student's file must not name: memory, frames, and the judge."""
+
+INSIDES = {
+    *("__closure__", "__code__", "__globals__", "__subclasses__", "cell_contents"),
+    *("ag_frame", "cr_frame", "f_back", "f_builtins", "f_globals", "f_locals"),
+    *("gi_frame", "tb_frame"),
+}
+"""Attributes that lead from an object into the code that made or called it."""
 
 ALLOWED = "torch.autograd.grad_mode"
 """``no_grad`` and its like are no answer to anything, wherever they are defined."""
@@ -127,6 +163,8 @@ class Watch:
                 return self._refuse(frame, f"calls the check's own answer, {ANSWER}")
         else:
             name = f"{argument.__module__}.{argument.__name__}"
+            if name in ELSEWHERE:
+                return self._refuse(frame, f"calls {name}, which is not part of any answer")
         caller = frame if event == "c_call" else frame.f_back
         if caller and caller.f_code.co_filename == self.file and within(name, ROUTES):
             self._refuse(frame, f"calls {name}, which is not part of any answer")
@@ -184,3 +222,42 @@ class TorchCalls(TorchFunctionMode):
     ) -> Any:
         self.report(func)
         return func(*args, **(kwargs or {}))
+
+
+def search(source: str, module: str) -> str | None:
+    """Return a sentence without its full stop about the first way round the watch in a source.
+
+    The watch runs beside the code that it watches; this reads the text, where nothing runs.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # it cannot be imported either, which is told elsewhere
+    aliases = {
+        alias.asname or alias.name: f"{getattr(node, 'module', None) or ''}.{alias.name}".strip(".")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    found = [
+        (getattr(node, "lineno", 0), name)
+        for node in ast.walk(tree)
+        for name in _names_in(node, aliases)
+    ]
+    for line, name in sorted(found):
+        if within(name, WAYS_ROUND) or name.rpartition(".")[2] in INSIDES:
+            place = f"course_lib/{module}.py, line {line},"
+            return f"{place} uses {name}, which is not part of any answer"
+    return None
+
+
+def _names_in(node: Any, aliases: dict[str, str]) -> list[str]:
+    """Return the dotted names that a node of the syntax tree stands for."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Attribute):
+        inner = [*_names_in(node.value, aliases), ""][0]
+        return [f"{inner}.{node.attr}"]
+    return [aliases.get(node.id, node.id)] if isinstance(node, ast.Name) else []

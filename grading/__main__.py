@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import track
 from sqlalchemy.exc import SQLAlchemyError
 
-from grading.autograde import Outcome, grade, submissions
+from grading.autograde import Autograding, Outcome, submissions
 from grading.course import Course, GradingError, UsageError
+from grading.engine import Pool, default_workers, usable_level
 from grading.release import release
 from grading.report import SafeCsvExportPlugin, as_table, summary, write_feedback
 
@@ -48,9 +49,9 @@ class Run:
         if not found and self.succeeded:
             folder = self.course.root / self.course.directory.submitted_directory
             self.fail(f"There is no submission in {folder}: run `nbgrader zip_collect` first.")
+        autograding = Autograding(self.course, found, force=self.arguments.force)
         incomplete = 0
-        for submission in self.track(found, "Autograding"):
-            outcome = grade(self.course, submission, force=self.arguments.force)
+        for outcome in self.outcomes(autograding):
             incomplete += not outcome.complete
             self.say(_in_words(outcome))
         if found:
@@ -58,6 +59,14 @@ class Run:
         if incomplete:
             log = self.course.root / "grading.log"
             self.fail(f"{incomplete} of {len(found)} could not be graded in full: see {log}.")
+
+    def outcomes(self, autograding: Autograding) -> Iterator[Outcome]:
+        yield from autograding.kept
+        if not autograding.pending:
+            return
+        level = usable_level(self.arguments.unsafe)
+        with Pool(self.course, self.arguments.workers, level) as pool:
+            yield from autograding.outcomes(pool)
 
     def feedback(self) -> None:
         pairs = [
@@ -148,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("release", parents=[common], help="make what students get")
     autograde = commands.add_parser("autograde", parents=[common, some], help="grade submissions")
     autograde.add_argument("--force", action="store_true", help="also what is unchanged")
+    autograde.add_argument(
+        "--workers", type=int, default=default_workers(), metavar="N", help="default: all cores"
+    )
+    autograde.add_argument(
+        "--unsafe", action="store_true", help="grade even where there is no sandbox"
+    )
     commands.add_parser("feedback", parents=[common, some], help="write what students get back")
     export = commands.add_parser("export", parents=[common, some], help="write the grades as CSV")
     export.add_argument("--to", type=Path, metavar="FILE", help="default: grades.csv")

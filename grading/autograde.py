@@ -1,41 +1,37 @@
-"""Autograde: one submission becomes one outcome, whatever is in it."""
+"""Autograde: every submission becomes one outcome, whatever is in it."""
 
-import os
+import functools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import nbformat
+from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 from nbgrader.api import MissingEntry
-from nbgrader.converters import Autograde
+from nbgrader.utils import find_all_files
 
-from grading.course import (
-    LOG,
-    Course,
-    GradingError,
-    environment,
-    replace_folder,
-    write_atomically,
-)
-from grading.intake import TIMESTAMP, Intake, Submission, quoted, take_in
-from grading.preprocessors import KERNEL_LOST
+from grading.course import LOG, Course, GradingError, replace_folder, write_atomically
+from grading.engine import Pool, usable_level
+from grading.intake import TIMESTAMP, Intake, Submission, take_in
 from grading.release import is_current
+from grading.worker import Assignment, Job, Result
 
-INCIDENTS = {
-    KERNEL_LOST: "{} died or could not be stopped; what had not finished by then scores 0.",
-    "CellTimeoutError": "A cell of {} ran longer than its time limit and was stopped.",
-}
-"""What the names of errors in an executed notebook mean."""
+JOURNAL = "grading.jsonl"
+"""One line of JSON for each submission that was graded, with the seconds of every stage."""
 
 
-class Outcome(NamedTuple):
+@dataclass
+class Outcome:
     """What came of a submission: a score where there is one, and what there is to say.
 
     It is complete when all of the submission could be graded.
     """
 
     submission: Submission
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
     score: float | None = None
     max_score: float | None = None
     complete: bool = False
@@ -60,69 +56,185 @@ def submissions(course: Course, assignment: str) -> list[Submission]:
     return found
 
 
-def grade(course: Course, submission: Submission, *, force: bool = False) -> Outcome:
-    """Grade one submission; whatever goes wrong becomes part of the outcome.
+@dataclass
+class Pending:
+    """A submission that has to be graded."""
 
-    The student's files stay as they are. The autograded folder is replaced when the new one is
+    submission: Submission
+    intake: Intake
+    digest: str
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.submission.student, self.submission.assignment
+
+
+class Autograding:
+    """One run over submissions: what is unchanged is kept, the rest is graded and recorded.
+
+    The students' files stay as they are. An autograded folder is replaced when the new one is
     finished. Nothing is graded again while nothing that the grade depends on has changed.
     """
-    try:
-        return _grade(course, submission, force)
-    except Exception as error:
-        LOG.exception("%s could not be graded", submission)
-        return Outcome(submission, [f"It was not graded. {type(error).__name__}: {error}"])
+
+    def __init__(self, course: Course, found: list[Submission], *, force: bool = False) -> None:
+        self.course = course
+        self.kept: list[Outcome] = []
+        self.pending: list[Pending] = []
+        scores, students = self._gradebook(found)
+        for submission in found:
+            if submission.student not in students:
+                advice = "add the student with `nbgrader db student import FILE.csv`"
+                text = f"{submission.student} is not in the gradebook: {advice}."
+                self.kept.append(Outcome(submission, [text]))
+                continue
+            try:
+                self._sort(submission, scores.get(submission[:2]), force)
+            except Exception as error:
+                self.kept.append(_failed(submission, error))
+
+    def _gradebook(
+        self, found: list[Submission]
+    ) -> tuple[dict[tuple[str, str], tuple[float, float]], set[str]]:
+        """Return what the gradebook has: scores by student and assignment, and the students."""
+        with self.course.gradebook() as gradebook:
+            scores = {
+                (entry["student"], assignment): (entry["score"], entry["max_score"])
+                for assignment in {submission.assignment for submission in found}
+                for entry in gradebook.submission_dicts(assignment)
+            }
+            return scores, {student.id for student in gradebook.students}
+
+    def _sort(
+        self, submission: Submission, scores: tuple[float, float] | None, force: bool
+    ) -> None:
+        student, assignment, _ = submission
+        intake = take_in(self.course, submission)
+        texts = [text for item in sorted(intake.files.items()) for text in item]
+        common = _digest_of_assignment(self.course, assignment)
+        digest = self.course.digest([], common, *texts, *intake.notes)
+        before = self.course.record("graded", assignment, student).read()
+        there = self.course.folder("autograded", assignment, student).is_dir()
+        if before.get("digest") == digest and there and scores and not force:
+            notes, complete = before["notes"], before["complete"]
+            self.kept.append(Outcome(submission, notes, *scores, complete, reused=True))
+        else:
+            seconds = before.get("seconds", float("inf"))
+            self.pending.append(Pending(submission, intake, digest, seconds))
+
+    def outcomes(self, pool: Pool) -> Iterator[Outcome]:
+        """Grade what has to be graded, the longest first, and yield each when it is recorded."""
+        self.pending.sort(key=lambda pending: -pending.seconds)
+        waiting = {pending.key: pending for pending in self.pending}
+        for job, result in pool.grade(self._jobs()):
+            pending = waiting.pop((job.student, job.assignment.name))
+            try:
+                if isinstance(result, GradingError):
+                    raise result
+                yield self._record(pending, result)
+            except Exception as error:
+                yield _failed(pending.submission, error)
+
+    def _jobs(self) -> Iterable[Job]:
+        for pending in self.pending:
+            student, assignment = pending.key
+            shared = read_assignment(self.course, assignment)
+            yield Job(student, shared, pending.intake.files, self.course.seed)
+
+    def _record(self, pending: Pending, result: Result) -> Outcome:
+        """Put what came of a submission into the gradebook and the autograded folder."""
+        course, (student, assignment) = self.course, pending.key
+        folder = course.folder("autograded", assignment, student)
+        record = course.record("graded", assignment, student)
+        intake, notes = pending.intake, pending.intake.notes + result.notes
+        complete, settled = intake.complete and result.complete, True
+        record.delete()
+        with course.workplace() as work, result.stage("gradebook"):
+            try:
+                _let_nbgrader_score(course, pending, result, work)
+            except GradingError as error:
+                complete = settled = False
+                notes.append(f"nbgrader could not grade this, so it scores 0. {error}")
+                _record_zero(course, pending)
+            new = work / "autograded" / student / assignment
+            _annotate(new, course.notebooks(assignment), notes)
+            replace_folder(new, folder, work / "old")
+        seconds = sum(result.seconds.values())
+        if settled:
+            facts = {"digest": pending.digest, "notes": notes, "complete": complete}
+            record.write(**facts, seconds=seconds, level=result.level)
+        score, max_score = _scores(course, pending) or (None, None)
+        outcome = Outcome(pending.submission, notes, score, max_score, complete)
+        _write_journal(course, outcome, result)
+        return outcome
 
 
-def _grade(course: Course, submission: Submission, force: bool) -> Outcome:
-    student, assignment, _ = submission
-    with course.gradebook() as gradebook:
-        if student not in {entry.id for entry in gradebook.students}:
-            advice = "add the student with `nbgrader db student import FILE.csv`"
-            return Outcome(submission, [f"{student} is not in the gradebook: {advice}."])
-    intake = take_in(course, submission)
-    digest = _digest(course, assignment, intake)
-    folder = course.folder("autograded", assignment, student)
-    record = course.record("graded", assignment, student)
-    before = record.read()
-    scores = _scores(course, submission)
-    if before.get("digest") == digest and folder.is_dir() and scores and not force:
-        return Outcome(submission, before["notes"], *scores, before["complete"], reused=True)
-    record.delete()
-    settled = True
-    with course.workplace() as work:
-        try:
-            _run(course, submission, intake, work)
-        except GradingError as error:
-            settled = intake.complete = False
-            intake.notes.append(f"nbgrader could not grade this, so it scores 0. {error}")
-            _record_zero(course, submission, intake)
-        result = work / "autograded" / student / assignment
-        _annotate(result, course.notebooks(assignment), intake)
-        replace_folder(result, folder, work / "old")
-    if settled:
-        record.write(digest=digest, notes=intake.notes, complete=intake.complete)
-    score, max_score = _scores(course, submission) or (None, None)
-    return Outcome(submission, intake.notes, score, max_score, intake.complete)
+def grade_alone(course: Course, student: str, assignment: str) -> Result:
+    """Grade one submission in a pool of its own, and record nothing."""
+    folder = course.folder("submitted", assignment, student)
+    intake = take_in(course, Submission(student, assignment, folder))
+    job = Job(student, read_assignment(course, assignment), intake.files, course.seed)
+    with Pool(course, 1, usable_level(unsafe=False)) as pool:
+        ((_, result),) = pool.grade([job])
+    if isinstance(result, GradingError):
+        raise result
+    result.notes[:0] = intake.notes
+    return result
 
 
-def _digest(course: Course, assignment: str, intake: Intake) -> str:
+def _failed(submission: Submission, error: Exception) -> Outcome:
+    LOG.error("%s could not be graded", submission, exc_info=error)
+    text = str(error) if isinstance(error, GradingError) else f"{type(error).__name__}: {error}"
+    return Outcome(submission, [f"It was not graded. {text}"])
+
+
+@functools.cache
+def _digest_of_assignment(course: Course, assignment: str) -> str:
     folders = [course.folder(step, assignment) for step in ("source", "release")]
-    texts = [text for item in sorted(intake.files.items()) for text in item]
-    return course.digest(folders, course.environment, *texts, *intake.notes)
+    return course.digest(folders, course.environment)
 
 
-def _run(course: Course, submission: Submission, intake: Intake, work: Path) -> None:
-    """Let nbgrader grade what was taken in, in a folder of its own."""
-    student, assignment, _ = submission
-    if not any(name in intake.files for name in course.notebooks(assignment)):
-        _record_zero(course, submission, intake)
+@functools.cache
+def read_assignment(course: Course, name: str) -> Assignment:
+    """Read what all submissions of an assignment share."""
+    source, release = course.folder("source", name), course.folder("release", name)
+    notebooks, code = course.notebooks(name), course.code
+    others = map(Path, find_all_files(str(source), [*course.directory.ignore, "*.ipynb"]))
+    reference = (course.home / code.reference).glob("*.py") if code.reference else ()
+    variables = {"NBGRADER_EXECUTION": "autograde"}
+    if code.seed_variable and not code.checks:
+        # Tests that run beside the student's code cannot do without it.
+        variables[code.seed_variable] = str(course.seed)
+    return Assignment(
+        name=name,
+        sources={each: (source / each).read_text(encoding="utf-8") for each in notebooks},
+        released={each: (release / each).read_text(encoding="utf-8") for each in notebooks},
+        files={str(path.relative_to(source)): path.read_bytes() for path in others},
+        module=course.module(name) or "",
+        reference={path.name: path.read_bytes() for path in reference if path.stem != name},
+        checks=f"{code.checks}.{name}" if code.checks else "",
+        variables=variables,
+    )
+
+
+def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: Path) -> None:
+    """Let nbgrader put the points of executed notebooks into the gradebook."""
+    from nbgrader.converters import Autograde  # slow to import, and often not needed
+
+    from grading.preprocessors import Executed
+
+    student, assignment = pending.key
+    if not result.notebooks:
+        _record_zero(course, pending)
         return
-    for name, text in intake.files.items():
+    usable = set(result.notebooks) | (set(pending.intake.files) - set(course.notebooks(assignment)))
+    for name, text in (pending.intake.files | result.notebooks).items():
         path = work / "submitted" / student / assignment / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="")
+        if name in usable:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
     module = course.module(assignment)
-    with environment(_variables(course, work / "autograded" / student / assignment)):
+    with Executed.holding(student, assignment, result.notebooks):
         course.convert(
             Autograde,
             assignment,
@@ -132,49 +244,28 @@ def _run(course: Course, submission: Submission, intake: Intake, work: Path) -> 
         )
 
 
-def _variables(course: Course, result: Path) -> dict[str, str]:
-    """Return the environment variables of a graded run."""
-    path = [str(course.home), os.environ.get("PYTHONPATH")]
-    variables = {
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    code = course.code
-    if code.overlay_variable:
-        folders = ((result, code.package), (course.home, code.reference))
-        overlay = [str(base / name) for base, name in folders if name]
-        variables[code.overlay_variable] = os.pathsep.join(overlay)
-    if code.seed_variable:
-        variables[code.seed_variable] = course.seed
-    return variables
-
-
-def _annotate(result: Path, names: list[str], intake: Intake) -> None:
+def _annotate(folder: Path, names: list[str], notes: list[str]) -> None:
     """Put what there is to say on top of the autograded notebooks, so that feedback shows it."""
-    notebooks = {}
-    for path in (result / name for name in names):
+    if not notes:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder / name for name in names):
         notebook = nbformat.read(path, as_version=4) if path.exists() else new_notebook()
-        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-        errors = {output.ename for output in outputs if output.output_type == "error"}
-        found = [text for name, text in INCIDENTS.items() if name in errors]
-        intake.notes += [text.format(quoted(path.name)) for text in found]
-        intake.complete &= KERNEL_LOST not in errors
-        notebooks[path] = notebook
-    if intake.notes:
-        result.mkdir(parents=True, exist_ok=True)
-        text = "\n".join(["**About this grading**", "", *(f"- {note}" for note in intake.notes)])
-        for path, notebook in notebooks.items():
-            notebook.cells.insert(0, new_markdown_cell(text))
-            write_atomically(path, nbformat.writes(notebook))
+        notebook.cells.insert(0, note_cell(notes))
+        write_atomically(path, nbformat.writes(notebook))
 
 
-def _record_zero(course: Course, submission: Submission, intake: Intake) -> None:
-    timestamp = intake.files.get(TIMESTAMP, "").strip() or None
+def note_cell(notes: list[str]) -> NotebookNode:
+    return new_markdown_cell(
+        "\n".join(["**About this grading**", "", *(f"- {note}" for note in notes)])
+    )
+
+
+def _record_zero(course: Course, pending: Pending) -> None:
+    timestamp = pending.intake.files.get(TIMESTAMP, "").strip() or None
+    student, assignment = pending.key
     with course.gradebook() as gradebook:
-        entry = gradebook.update_or_create_submission(
-            submission.assignment, submission.student, timestamp=timestamp
-        )
+        entry = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
         for notebook in entry.notebooks:
             notebook.late_submission_penalty = None
             for cell in notebook.grades:
@@ -182,10 +273,25 @@ def _record_zero(course: Course, submission: Submission, intake: Intake) -> None
         gradebook.db.commit()
 
 
-def _scores(course: Course, submission: Submission) -> tuple[float, float] | None:
+def _scores(course: Course, pending: Pending) -> tuple[float, float] | None:
+    student, assignment = pending.key
     with course.gradebook() as gradebook:
         try:
-            entry = gradebook.find_submission(submission.assignment, submission.student)
+            entry = gradebook.find_submission(assignment, student)
         except MissingEntry:
             return None
         return entry.score, entry.max_score
+
+
+def _write_journal(course: Course, outcome: Outcome, result: Result) -> None:
+    facts = asdict(outcome) | {
+        "submission": str(outcome.submission.folder.relative_to(course.root)),
+        "student": outcome.submission.student,
+        "assignment": outcome.submission.assignment,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": result.level,
+        "machine": result.machine,
+        "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
+    }
+    with open(course.root / JOURNAL, "a", encoding="utf-8") as journal:
+        journal.write(json.dumps(facts) + "\n")

@@ -55,6 +55,11 @@ class CourseCode(Configurable):
     seed_variable = Unicode(
         "", help="Environment variable for the secret seed of the graded run."
     ).tag(config=True)
+    checks = Unicode(
+        "",
+        help="Package of the checks that judge from outside the sandbox: the test cell CHECK of "
+        "assignment NAME belongs to the object CHECK of its module NAME.",
+    ).tag(config=True)
 
 
 class Course:
@@ -129,21 +134,21 @@ class Course:
             return Gradebook(self.directory.db_url, self.directory.course_id)
 
     @cached_property
-    def seed(self) -> str:
+    def seed(self) -> int:
         """The secret seed of the graded runs: drawn once, so that grading again gives the same."""
         path = self.root / "grading_seed"
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with open(descriptor, "w") as file:
                 file.write(f"{secrets.randbits(32)}\n")
-        return path.read_text().strip()
+        return int(path.read_text())
 
     @cached_property
     def environment(self) -> str:
         """The digest of everything that all grades depend on."""
         folders = [self.code.package, self.code.reference]
         paths = [self.home / folder for folder in folders if folder]
-        return self.digest([*paths, self.home / CONFIG, Path(__file__).parent], self.seed)
+        return self.digest([*paths, self.home / CONFIG, Path(__file__).parent], str(self.seed))
 
     def digest(self, paths: Iterable[Path], *texts: str) -> str:
         """Return the digest of files, of folders with all that is in them, and of texts."""
@@ -285,9 +290,11 @@ def replace_folder(new: Path, folder: Path, trash: Path) -> None:
 
 
 @contextlib.contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
+def environment(variables: Mapping[str, str], *, only: bool = False) -> Iterator[None]:
+    """Set environment variables for a while; with `only`, have no others."""
     before = dict(os.environ)
+    if only:
+        os.environ.clear()
     os.environ.update(variables)
     try:
         yield

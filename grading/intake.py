@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
-from nbformat import NotebookNode
-from nbformat.validator import normalize
-from nbgrader.utils import find_all_files, is_grade, is_task, parse_utc
+from nbgrader.utils import find_all_files, parse_utc
 
 from grading.course import Course
+from grading.worker import quoted
 
 TIMESTAMP = "timestamp.txt"
 
@@ -39,18 +37,14 @@ class Unusable(Exception):
 def take_in(course: Course, submission: Submission) -> Intake:
     """Read a submission. Nothing in it is changed, and no symbolic link is followed."""
     intake = Intake()
-    notebooks, module = (
-        course.notebooks(submission.assignment),
-        course.module(submission.assignment),
-    )
+    notebooks = course.notebooks(submission.assignment)
+    module = course.module(submission.assignment)
     release = course.folder("release", submission.assignment)
     expected = [*notebooks, *([module] if module else []), TIMESTAMP]
     for name in expected:
         try:
             text = _read(submission.folder, name, course.directory.max_file_size)
-            if name in notebooks:
-                text = _repaired(text, nbformat.read(release / name, as_version=4))
-            elif name == TIMESTAMP:
+            if name == TIMESTAMP:
                 _check_timestamp(text)
             intake.files[name] = text
         except Unusable as reason:
@@ -69,11 +63,6 @@ def take_in(course: Course, submission: Submission) -> Intake:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         intake.notes.append(f"Not part of the assignment, so not used: {names}{more}.")
     return intake
-
-
-def quoted(name: str) -> str:
-    """Return a student's name for a file as Markdown's code, with nothing in it that acts."""
-    return "`" + ascii(name)[1:-1].replace("`", "'") + "`"
 
 
 def _read(folder: Path, name: str, limit: int) -> str:
@@ -95,33 +84,3 @@ def _check_timestamp(text: str) -> None:
         parse_utc(text.strip())
     except Exception:
         raise Unusable("is not a date and time") from None
-
-
-def _repaired(text: str, released: NotebookNode) -> str:
-    """Return a submitted notebook in which nbgrader's cells are marked as they were released.
-
-    Of a cell that is there twice the last one counts, as in nbgrader. Graded cells that are gone
-    come back at the end.
-    """
-    missing = {
-        cell.metadata.nbgrader.grade_id: cell
-        for cell in released.cells
-        if "nbgrader" in cell.metadata
-    }
-    try:
-        notebook = nbformat.reads(text, as_version=4)
-        for cell in reversed(notebook.cells):
-            claim = cell.metadata.pop("nbgrader", None)
-            if isinstance(claim, dict) and claim.get("grade_id") in missing:
-                # All of it: a tag can make nbclient skip a test, which then has full points.
-                cell.metadata = missing.pop(claim["grade_id"]).metadata
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        notebook.cells += [cell for cell in missing.values() if is_grade(cell) or is_task(cell)]
-        notebook.metadata = released.metadata
-        notebook.nbformat_minor = max(notebook.nbformat_minor, released.nbformat_minor)
-        _, notebook = normalize(notebook)
-        nbformat.validate(notebook)
-    except Exception:
-        raise Unusable("is not a Jupyter notebook") from None
-    return str(nbformat.writes(notebook))

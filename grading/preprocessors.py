@@ -1,17 +1,20 @@
 """What nbgrader's own preprocessors lack; `nbgrader_config.py` puts these into its lists."""
 
+import contextlib
 import re
-from subprocess import DEVNULL
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
-from nbgrader.preprocessors import ClearHiddenTests, Execute
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import ClearHiddenTests
 from nbgrader.preprocessors.base import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 
-KERNEL_LOST = "KernelLost"
+from grading.course import GradingError
+
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 GUTTER = re.compile(r"^\s*(-+>)?\s*\d*\s*")
 STYLE = """
@@ -21,35 +24,57 @@ th, td { padding: 0 1em 0.3em 0; }
 """
 
 
-class ExecuteToTheEnd(Execute):
-    """Executes a notebook; when its kernel is lost, the cells that could not run have failed.
+class Executed(NbGraderPreprocessor):
+    """Puts in the outputs that came of a notebook in the sandbox, in the place of nbgrader's
+    Execute, which would run it here and unprotected.
 
-    nbgrader would give up the whole notebook, and with it what ran before.
+    When nbgrader runs by itself, as from formgrader's button, the engine is started for it.
     """
 
-    def preprocess(self, nb: NotebookNode, resources: Any, km: Any = None) -> tuple[Any, Any]:
-        self.lost = ""
-        result: tuple[Any, Any] = super().preprocess(nb, resources, km)
-        return result
+    results: ClassVar[dict[tuple[str, str, str], NotebookNode]] = {}
+    """By student, assignment and notebook."""
 
-    def start_new_kernel(self, **options: Any) -> None:
-        # What a student's code writes past Jupyter would come out on the instructor's terminal.
-        super().start_new_kernel(**options, stdout=DEVNULL, stderr=DEVNULL)
+    @classmethod
+    @contextlib.contextmanager
+    def holding(cls, student: str, assignment: str, notebooks: dict[str, str]) -> Iterator[None]:
+        """Have the results of a submission at hand for a while."""
+        new = {
+            (student, assignment, Path(name).stem): nbformat.reads(text, as_version=4)
+            for name, text in notebooks.items()
+        }
+        cls.results = cls.results | new
+        try:
+            yield
+        finally:
+            cls.results = {key: value for key, value in cls.results.items() if key not in new}
 
-    def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> tuple[Any, Any]:
-        if not self.lost:
-            try:
-                self.execute_cell(cell, index, store_history=True)
-            except DeadKernelError:
-                self.lost = "The kernel died"
-            except CellTimeoutError:
-                self.lost = "The kernel did not answer and could not be stopped"
-        if self.lost and cell.cell_type == "code":
-            text = f"{self.lost}: this cell could not be finished."
-            error = new_output("error", ename=KERNEL_LOST, evalue=text, traceback=[text])
-            printed = [output for output in cell.outputs if output.output_type == "stream"]
-            cell.outputs = [*printed, error]
-        return cell, resources
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[Any, Any]:
+        names = resources["nbgrader"]
+        student, assignment, notebook = (
+            names[each] for each in ("student", "assignment", "notebook")
+        )
+        if (student, assignment, notebook) in self.results:
+            self._fill_in(nb, self.results[student, assignment, notebook])
+            return nb, resources
+        # Imported here because nbgrader imports this module wherever it reads the configuration.
+        from grading.autograde import grade_alone, note_cell
+        from grading.course import Course
+
+        course = Course(CourseDirectory(config=self.config).root)
+        result = grade_alone(course, student, assignment)
+        with self.holding(student, assignment, result.notebooks):
+            if executed := self.results.get((student, assignment, notebook)):
+                self._fill_in(nb, executed)
+        if result.notes:
+            nb.cells.insert(0, note_cell(result.notes))
+        return nb, resources
+
+    def _fill_in(self, nb: NotebookNode, executed: NotebookNode) -> None:
+        if [cell.source for cell in executed.cells] != [cell.source for cell in nb.cells]:
+            raise GradingError("The gradebook has another version of this notebook: release it.")
+        for cell, done in zip(nb.cells, executed.cells, strict=True):
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = done.outputs, done.execution_count
 
 
 class HideTests(ClearHiddenTests):

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from course_lib.checking import Case, Check, Outputs, Result, same
+from course_lib.checking import Case, Check, Exam, Outputs, Result, same
 from course_lib.checks import checks_of
 from course_lib.checks import training as checks
 from course_lib.training import (
@@ -504,8 +504,8 @@ class UpToTheFirstFailure:
         for case, expected in drawn(self.check.exercise, seed):
             outputs = self.check.attempt(implementation, case)
             if any(not same(value, outputs.get(name)) for name, value in expected.items()):
-                return replace(self.check, mistakes=()).judge([case], [outputs])
-        return self.check.judge([], [])
+                return Exam(replace(self.check, mistakes=()), [case]).judge([outputs])
+        return Exam(self.check, []).judge([])
 
 
 @cache

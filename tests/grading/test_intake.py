@@ -48,14 +48,6 @@ def test_a_module_that_cannot_be_read(folder: Path, content: bytes, reason: str)
     assert f"`toy/adder.py` {reason}, so the unchanged stub was graded." in intake(folder).notes
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": 1, "nbformat": 4}', "[" * 9000])
-def test_what_is_no_notebook(folder: Path, text: str) -> None:
-    (folder / "adder.ipynb").write_text(text)
-    taken = intake(folder)
-    assert taken.notes == ["`adder.ipynb` is not a Jupyter notebook, so it scores 0."]
-    assert not taken.complete
-
-
 def test_names_of_files_are_shown_as_plain_text(folder: Path) -> None:
     for name in ("`<b>.py", "\x1b[31m.py", *"abcdef"):
         (folder / name).touch()

@@ -50,7 +50,7 @@ def test_a_traceback_shows_no_hidden_test(graded: Class, feedback: Run) -> None:
     [
         ("no_notebook", "adder.ipynb is missing, so it scores 0."),
         ("endless", "Time limit: this cell ran too long and was stopped."),
-        ("killed", "The kernel died: this cell could not be finished."),
+        ("killed", "The notebook ended with exit code 1: this cell could not be finished."),
         ("shadow", "not used: toy.py."),
     ],
 )

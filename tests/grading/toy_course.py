@@ -25,6 +25,8 @@ c.CourseCode.reference = "answers"
 c.CourseCode.stub = ""
 c.CourseCode.overlay_variable = "TOY_OVERLAY"
 c.CourseCode.seed_variable = "TOY_SEED"
+c.CourseCode.checks = ""
+c.Engine.preload = []
 c.CourseDirectory.source_directory = "assignments"
 c.Execute.timeout = 4
 c.Execute.iopub_timeout = 2
@@ -36,28 +38,61 @@ import os
 __path__[:0] = [folder for folder in os.environ.get("TOY_OVERLAY", "").split(os.pathsep) if folder]
 """
 
+JUDGED = 'c.CourseCode.checks = "toy.checks"\n'
+"""With this in the configuration, the checks judge from outside."""
+
 CHECKS = """
 import importlib
+import json
 import os
+import random
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    points: float
+    message: str
+
+
+class Exam(NamedTuple):
+    check: "Check"
+    cases: list
+
+    def mark(self, answer, source):
+        answers = zip(self.cases, json.loads(answer))
+        right = [got == self.check.oracle(*case) for case, got in answers]
+        message = f"{self.check.name}: {sum(right)} of {len(right)} right"
+        return Result(self.check.points * sum(right) / len(right), message)
 
 
 class Check:
-    def __init__(self, name, cases, points):
-        self.name, self.cases, self.points = name, cases, points
+    seconds = 4.0
+
+    def __init__(self, name, cases, oracle, points):
+        self.name, self.cases, self.oracle, self.points = name, cases, oracle, points
 
     def __call__(self):
-        function = getattr(importlib.import_module("toy.adder"), self.name)
-        self.right = [function(*case) == answer for case, answer in self.cases.items()]
-        return f"{self.name}: {sum(self.right)} of {len(self.right)} right"
+        return self.exam(0).mark(self.answer(self.cases), "").message
 
     def grade(self):
-        assert os.environ["TOY_SEED"].isdigit()
-        print(self())
-        return self.points * sum(self.right) / len(self.right)
+        exam = self.exam(int(os.environ["TOY_SEED"]))
+        result = exam.mark(self.answer(exam.cases), "")
+        print(result.message)
+        return result.points
+
+    def exam(self, seed):
+        return Exam(self, random.Random(seed).sample(self.cases, len(self.cases)))
+
+    def answer(self, cases):
+        function = getattr(importlib.import_module("toy.adder"), self.name)
+        return json.dumps([function(*case) for case in cases]).encode()
+
+    def refused(self, reason):
+        return Result(0, f"{self.name}: {reason}")
 
 
-check_add = Check("add", {(1, 2): 3, (0, 0): 0}, 2.0)
-check_subtract = Check("subtract", {(3, 2): 1, (2, 3): -1}, 3.0)
+check_add = Check("add", [(1, 2), (0, 0)], lambda a, b: a + b, 2.0)
+check_subtract = Check("subtract", [(3, 2), (2, 3)], lambda a, b: a - b, 3.0)
 """
 
 SOLUTION = """
@@ -92,7 +127,7 @@ def source_notebook() -> NotebookNode:
     """Two checks of the module with partial credit, and an answer within the notebook."""
     heading = new_markdown_cell("Fill in `toy/adder.py`.")
     cells = [
-        new_code_cell("from toy.checks import check_add, check_subtract"),
+        new_code_cell("from toy.checks.adder import check_add, check_subtract"),
         _nbgrader(heading, "heading", locked=True),
         _test_cell("check_add", "check_add()", "check_add.grade()", 2),
         _test_cell("check_subtract", "check_subtract()", "check_subtract.grade()", 3),
@@ -118,7 +153,8 @@ def write_course(home: Path) -> None:
     files = {
         "nbgrader_config.py": CONFIG,
         "toy/__init__.py": PACKAGE,
-        "toy/checks.py": CHECKS,
+        "toy/checks/__init__.py": "",
+        "toy/checks/adder.py": CHECKS,
         "toy/adder.py": STUB,
         "answers/adder.py": SOLUTION,
         "assignments/adder/adder.ipynb": nbformat.writes(source_notebook()),

@@ -1,0 +1,165 @@
+"""The engine: worker processes that grade jobs, and what happens when one of them dies."""
+
+import multiprocessing
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
+from typing import Any
+
+from traitlets import Integer, List, Unicode
+from traitlets.config import Configurable
+
+from grading import sandbox, worker
+from grading.course import Course, GradingError, environment
+from grading.sandbox import Limits, Sandbox
+from grading.worker import Job, Result, Settings
+
+KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+"""Environment variables that workers may see; no token of a hub or a cloud is among them."""
+ATTEMPTS = 4
+"""So often a job is begun when workers die under it."""
+
+
+class Engine(Configurable):
+    """How students' code is run."""
+
+    preload = List(
+        Unicode(), ["numpy"], help="Modules that are imported once, before all submissions."
+    ).tag(config=True)
+    readable = List(
+        Unicode(), help="Folders that students' code may read besides Python's own, such as data."
+    ).tag(config=True)
+    memory = Integer(2048, help="MB that the code of a submission may allocate.").tag(config=True)
+    disk = Integer(256, help="MB that it may write.").tag(config=True)
+    processes = Integer(64, help="Processes and threads that it may start.").tag(config=True)
+    output = Integer(20, help="MB that may come out of a notebook, or of a check.").tag(config=True)
+    notebook_timeout = Integer(
+        300, help="Seconds for all cells of a notebook; `c.Execute.timeout` is for one cell."
+    ).tag(config=True)
+
+    def settings(self, course: Course, level: str) -> Settings:
+        code = course.code
+        packages = (str(course.home / code.package),) if code.package else ()
+        limits = Limits(
+            memory=self.memory << 20,
+            disk=self.disk << 20,
+            processes=self.processes,
+            seconds=2 * self.notebook_timeout,
+        )
+        return Settings(
+            sandbox=Sandbox(level, (*packages, *self.readable), limits),
+            cell_seconds=course.config.Execute.get("timeout") or 30,
+            notebook_seconds=self.notebook_timeout,
+            output=self.output * 1_000_000,
+            overlay_variable=code.overlay_variable,
+            packages=packages,
+        )
+
+
+class Pool:
+    """Workers on this machine. Leave it, and they are gone."""
+
+    def __init__(self, course: Course, workers: int, level: str) -> None:
+        engine = Engine(config=course.config)
+        self.workers = workers
+        self.settings = engine.settings(course, level)
+        self.preload = [*engine.preload, "grading.worker"]
+        self.variables = self._variables(course)
+
+    def _variables(self, course: Course) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        path = [str(course.home), os.environ.get("PYTHONPATH")]
+        overlay = course.code.overlay_variable
+        reference = {overlay: str(course.home / course.code.reference)} if overlay else {}
+        return (
+            kept
+            | reference
+            | {
+                "PYTHONPATH": os.pathsep.join(filter(None, path)),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONHASHSEED": "0",
+                "IPYTHONDIR": tempfile.gettempdir(),
+                "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                "CUDA_VISIBLE_DEVICES": "",
+                # More threads than one could not be forked, and would fight for the cores.
+                **dict.fromkeys(
+                    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+                ),
+            }
+        )
+
+    def __enter__(self) -> "Pool":
+        self.executor = self._start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(self.preload)
+        with environment(self.variables, only=True):
+            # Its environment stays readable in /proc of all that it forks.
+            forkserver.ensure_running()
+        return ProcessPoolExecutor(self.workers, context, worker.begin, (self.settings,))
+
+    def _at_once(self, jobs: list[tuple[Job, int]]) -> int:
+        """Return how many jobs may be under way: of those that a worker died under, one.
+
+        Otherwise one more than there are workers, so that none has to wait for the next job.
+        """
+        return 1 if any(attempt > 1 for _, attempt in jobs) else self.workers + 1
+
+    def _submit(self, job: Job) -> Future[Result]:
+        try:
+            return self.executor.submit(worker.grade, job)
+        except BrokenProcessPool:
+            self.executor = self._start()
+            return self.executor.submit(worker.grade, job)
+
+    def grade(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | GradingError]]:
+        """Grade jobs, and yield each with what came of it, in the order in which they end."""
+        waiting = deque((job, 1) for job in jobs)
+        running: dict[Future[Result], tuple[Job, int]] = {}
+        while waiting or running:
+            while waiting and len(running) < self._at_once([*running.values(), waiting[0]]):
+                job, attempt = waiting.popleft()
+                running[self._submit(job)] = job, attempt
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, attempt = running.pop(future)
+                try:
+                    yield job, future.result()
+                except BrokenProcessPool:
+                    if attempt < ATTEMPTS:
+                        waiting.appendleft((job, attempt + 1))
+                    else:
+                        text = f"Its worker died {attempt} times. Is there enough memory?"
+                        yield job, GradingError(text)
+                except Exception as error:
+                    yield job, GradingError(f"{type(error).__name__}: {error}")
+
+
+def usable_level(unsafe: bool) -> str:
+    """Return the sandbox level to grade at.
+
+    Raises:
+        GradingError: there is none, and the instructor does not want to go without.
+    """
+    level = sandbox.best_level()
+    if level == sandbox.NONE and not unsafe:
+        raise GradingError(
+            "This machine has no sandbox for students' code: `python -m grading doctor` says what "
+            "is missing. To grade code that you trust all the same, give --unsafe."
+        )
+    return level
+
+
+def default_workers() -> int:
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

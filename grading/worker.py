@@ -1,0 +1,334 @@
+"""The worker: grades one submission after another, and never imports what a student wrote.
+
+What it does with a `Job` depends on nothing else, so any process on any machine can do it, and do
+it again.
+"""
+
+import contextlib
+import functools
+import importlib
+import json
+import logging
+import os
+import pickle
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+from grading import sandbox
+from grading.repair import NotANotebook, repaired
+from grading.sandbox import Sandbox
+from grading.shell import TIME_LIMIT, Cells, Question, Task
+from grading.zygote import Run, Stopped, Zygote, ZygoteLost
+
+KERNEL_LOST = "KernelLost"
+"""The name of the error of a cell that could not be finished."""
+FOLDER = "submission"
+"""Where in its sandbox a submission lies, beside the reference of the other modules."""
+REFERENCE = "reference"
+GRACE = 3.0
+"""Seconds that code has to obey its time limit before it is killed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all submissions of a class.
+
+    Args:
+        sandbox: where students' code runs.
+        cell_seconds: the time limit of a cell.
+        notebook_seconds: the time limit of all cells of a notebook together.
+        output: so many bytes may come out of one run.
+        overlay_variable: the environment variable for the folders before the students' package.
+        packages: folders of packages that students' code may import, besides Python's own.
+    """
+
+    sandbox: Sandbox
+    cell_seconds: float
+    notebook_seconds: float
+    output: int
+    overlay_variable: str
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What all submissions of an assignment share.
+
+    Args:
+        sources: the instructor's notebooks, by name; they have the hidden tests.
+        released: the same as students got them.
+        files: what else lies beside the instructor's notebooks.
+        module: the path of the module that students write, or nothing.
+        reference: the modules of the other assignments.
+        checks: the module with the checks that judge from outside, or nothing.
+        variables: environment variables.
+    """
+
+    name: str
+    sources: dict[str, str]
+    released: dict[str, str]
+    files: dict[str, bytes]
+    module: str
+    reference: dict[str, bytes]
+    checks: str
+    variables: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission: the texts of the files that were taken in, and the class's secret seed."""
+
+    student: str
+    assignment: Assignment
+    files: dict[str, str]
+    seed: int
+
+
+@dataclass
+class Result:
+    """What came of a job: notebooks with their outputs, and what there is to say."""
+
+    notebooks: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    complete: bool = True
+    level: str = sandbox.NONE
+    machine: str = field(default_factory=platform.node)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of a block to one of the stages."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+_zygote: Zygote
+_settings: Settings
+
+
+def begin(settings: Settings) -> None:
+    """Prepare a worker process. No secret may be in it yet: the zygote is forked here."""
+    global _zygote, _settings
+    sandbox.die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _settings = settings
+    _zygote = Zygote(settings.sandbox)
+
+
+def grade(job: Job) -> Result:
+    """Grade one submission in this worker."""
+    try:
+        return Grading(job, _zygote, _settings).result
+    except ZygoteLost:
+        # Too late for another, because this process has seen the seed.
+        os._exit(1)
+
+
+class Grading:
+    """The grading of one submission; `result` says what came of it."""
+
+    def __init__(self, job: Job, zygote: Zygote, settings: Settings) -> None:
+        self.job, self.zygote, self.settings = job, zygote, settings
+        self.result = Result(level=settings.sandbox.level)
+        for name in job.assignment.sources:
+            if name in job.files:
+                self._grade_notebook(name)
+
+    def _grade_notebook(self, name: str) -> None:
+        assignment, result = self.job.assignment, self.result
+        try:
+            with result.stage("repair"):
+                text, released = self.job.files[name], assignment.released[name]
+                notebook = repaired(text, released, assignment.sources[name])
+        except NotANotebook:
+            result.complete = False
+            result.notes.append(f"{quoted(name)} is not a Jupyter notebook, so it scores 0.")
+            return
+        judged = {
+            place: check
+            for place, cell in enumerate(notebook.cells)
+            if (check := self._check_of(cell))
+        }
+        with result.stage("notebook"):
+            self._execute(name, notebook, [*judged])
+        for place, check in judged.items():
+            with result.stage("checks"):
+                answer, reason = self._ask(name, check)
+            with result.stage("judge"):
+                notebook.cells[place].outputs = self._judge(check, answer, reason)
+        # JSON can say half of a character, which no file can hold.
+        text = nbformat.writes(notebook).encode(errors="replace").decode()
+        result.notebooks[name] = text
+
+    def _check_of(self, cell: NotebookNode) -> str:
+        """Return the name of the check that judges a cell; nothing for any other cell."""
+        marks = cell.metadata.get("nbgrader", {})
+        is_test = cell.cell_type == "code" and marks.get("grade") and not marks.get("solution")
+        name = str(marks.get("grade_id")) if is_test else ""
+        return name if name and find_check(self.job.assignment.checks, name) else ""
+
+    def _execute(self, name: str, notebook: NotebookNode, judged: list[int]) -> None:
+        """Run all cells but the judged ones, and put in what they show."""
+        sources = {
+            place: cell.source
+            for place, cell in enumerate(notebook.cells)
+            if cell.cell_type == "code" and cell.source.strip() and place not in judged
+        }
+        events = Events(notebook, [*sources])
+        end = time.monotonic() + self.settings.notebook_seconds
+        try:
+            with self._run(Cells(sources, self.settings.cell_seconds)) as run:
+                run.limit_time(min(GRACE + self.settings.cell_seconds, end - time.monotonic()))
+                for line in run.lines(self.settings.output):
+                    if events.take(line):
+                        seconds = min(self.settings.cell_seconds, end - time.monotonic())
+                        run.limit_time(seconds + GRACE)
+                reason = "" if events.done else run.ending()
+        except Stopped as stopped:
+            reason = f"{stopped} and was stopped"
+        if reason:
+            events.lose(f"The notebook {reason}")
+            self.result.complete = False
+            self.result.notes.append(
+                f"{quoted(name)} {reason}; what had not finished by then scores 0."
+            )
+        if events.late:
+            self.result.notes.append(
+                f"A cell of {quoted(name)} ran longer than its time limit and was stopped."
+            )
+
+    def _ask(self, name: str, check: str) -> tuple[bytes, str]:
+        """Let the students' half of a check run; return its answer, or the reason for none."""
+        module = self.job.assignment.checks
+        work = Question(module, check, draw(module, check, self.job.seed)[1])
+        try:
+            with self._run(work) as run:
+                run.limit_time(find_check(module, check).seconds + GRACE)
+                answer = run.receive_all(self.settings.output)
+                return answer, "" if answer else f"The code {run.ending()}"
+        except Stopped as stopped:
+            return b"", f"The code {stopped} and was stopped"
+
+    def _judge(self, name: str, answer: bytes, reason: str) -> list[NotebookNode]:
+        """Return the outputs that nbgrader reads the points from."""
+        module = self.job.assignment.checks
+        check = find_check(module, name)
+        source = self.job.files.get(self.job.assignment.module, "")
+        try:
+            exam = draw(module, name, self.job.seed)[0]
+            result = check.refused(reason) if reason else exam.mark(answer, source)
+        except Exception as error:  # nothing that a student sends may stop the class
+            logging.getLogger(__name__).exception("%s could not judge", name)
+            result = check.refused(f"The check could not judge it ({type(error).__name__})")
+            self.result.complete = False
+        points = {"text/plain": repr(float(result.points))}
+        return [
+            new_output("stream", name="stdout", text=f"{result.message}\n"),
+            new_output("execute_result", data=points, execution_count=None),
+        ]
+
+    def _run(self, work: Cells | Question) -> contextlib.AbstractContextManager[Run]:
+        return self.zygote.run(lambda folder: self._task(work, folder))
+
+    def _task(self, work: Cells | Question, folder: str) -> Task:
+        """Return a task; `folder` is the sandbox's own folder as its code sees it."""
+        assignment = self.job.assignment
+        files = {f"{FOLDER}/{path}": content for path, content in assignment.files.items()}
+        files |= {f"{REFERENCE}/{path}": text for path, text in assignment.reference.items()}
+        variables = {"HOME": folder, "TMPDIR": f"{folder}/{FOLDER}", **assignment.variables}
+        if module := assignment.module:
+            files[f"{FOLDER}/{module}"] = self.job.files[module].encode()
+            package = f"{folder}/{FOLDER}/{os.path.dirname(module)}"
+            variables[self.settings.overlay_variable] = os.pathsep.join(
+                [package, f"{folder}/{REFERENCE}"]
+            )
+        return Task(files, self.settings.packages, FOLDER, variables, work)
+
+
+class Events:
+    """What comes out of a notebook's run, put into its cells. None of it can be trusted."""
+
+    def __init__(self, notebook: NotebookNode, places: list[int]) -> None:
+        self.cells = {place: notebook.cells[place] for place in places}
+        self.left = places
+        self.current: NotebookNode | None = None
+        self.count = 0
+        self.done = self.late = False
+
+    def take(self, line: bytes) -> bool:
+        """Take one event; return whether another cell has begun."""
+        try:
+            event = json.loads(line)
+            output = nbformat.from_dict(event.get("output"))
+            if output is not None:
+                nbformat.validate(output, ref="output", version=4)
+        except Exception:  # whatever it is: it is no output
+            return False
+        if event.get("done"):
+            self.done, self.left = True, []
+        elif event.get("cell") in self.left:
+            return self._begin(event["cell"])
+        elif self.current is not None and event.get("clear"):
+            self.current.outputs = []
+        elif self.current is not None and output is not None:
+            self._add(self.current.outputs, output)
+        return False
+
+    def _begin(self, place: int) -> bool:
+        # In their order: what was passed over counts as not run.
+        self.left = self.left[self.left.index(place) + 1 :]
+        self.current = self.cells[place]
+        self.count += 1
+        self.current.execution_count = self.count
+        return True
+
+    def _add(self, outputs: list[NotebookNode], output: NotebookNode) -> None:
+        last = outputs[-1] if outputs else NotebookNode()
+        if output.output_type == "stream" and last.get("name") == output.name:
+            last.text += output.text
+            return
+        if output.output_type == "execute_result":
+            output.execution_count = self.count
+        self.late |= output.output_type == "error" and output.ename == TIME_LIMIT
+        outputs.append(output)
+
+    def lose(self, reason: str) -> None:
+        """Let every cell that is not finished fail."""
+        text = f"{reason}: this cell could not be finished."
+        lost = [self.cells[place] for place in self.left]
+        for cell in [*([] if self.current is None else [self.current]), *lost]:
+            error = new_output("error", ename=KERNEL_LOST, evalue=text, traceback=[text])
+            printed = [output for output in cell.outputs if output.output_type == "stream"]
+            cell.outputs = [*printed, error]
+
+
+@functools.cache
+def find_check(module: str, name: str) -> Any:
+    """Return a check that judges from outside, or None; it has `exam`, `answer` and `refused`."""
+    if not module or not importlib.util.find_spec(module):
+        return None
+    check = getattr(importlib.import_module(module), name, None)
+    return check if hasattr(check, "exam") and hasattr(check, "answer") else None
+
+
+@functools.lru_cache(maxsize=32)
+def draw(module: str, name: str, seed: int) -> tuple[Any, bytes]:
+    """Return the exam of a check, and its cases as they are sent in; the same for a whole class."""
+    exam = find_check(module, name).exam(seed)
+    return exam, pickle.dumps(exam.cases)
+
+
+def quoted(name: str) -> str:
+    """Return a student's name for a file as Markdown's code, with nothing in it that acts."""
+    return "`" + ascii(name)[1:-1].replace("`", "'") + "`"
