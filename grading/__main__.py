@@ -4,17 +4,21 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 from sqlalchemy.exc import SQLAlchemyError
 
-from grading.autograde import Autograding, Outcome, submissions
+from grading.autograde import Autograding, Outcome, submissions, was_incomplete
 from grading.course import Course, GradingError, UsageError
+from grading.doctor import examine
 from grading.engine import Pool, default_workers, usable_level
 from grading.release import release
-from grading.report import SafeCsvExportPlugin, as_table, summary, write_feedback
+from grading.report import SafeCsvExportPlugin, as_table, by_exercise, write_feedback
+
+if TYPE_CHECKING:
+    from grading.cluster import Cluster
 
 Item = TypeVar("Item")
 
@@ -49,13 +53,20 @@ class Run:
         if not found and self.succeeded:
             folder = self.course.root / self.course.directory.submitted_directory
             self.fail(f"There is no submission in {folder}: run `nbgrader zip_collect` first.")
-        autograding = Autograding(self.course, found, force=self.arguments.force)
+        if self.arguments.only_failed:
+            found = [submission for submission in found if was_incomplete(self.course, submission)]
+        force = self.arguments.force or self.arguments.only_failed
+        autograding = Autograding(self.course, found, force=force)
+        if self.arguments.dry_run:
+            self.preview(autograding)
+            return
         incomplete = 0
-        for outcome in self.outcomes(autograding):
+        for outcome in self.track(self.outcomes(autograding), "Autograding", len(found)):
             incomplete += not outcome.complete
-            self.say(_in_words(outcome))
-        if found:
-            self.console.print(as_table(summary(self.course.root)))
+            if outcome.notes or not self.console.is_terminal:
+                self.say(_in_words(outcome))
+        for assignment in sorted({submission.assignment for submission in found}):
+            self.console.print(as_table(by_exercise(self.course, assignment), assignment))
         if incomplete:
             log = self.course.root / "grading.log"
             self.fail(f"{incomplete} of {len(found)} could not be graded in full: see {log}.")
@@ -64,9 +75,26 @@ class Run:
         yield from autograding.kept
         if not autograding.pending:
             return
+        with self.graders() as graders:
+            yield from autograding.outcomes(graders)
+
+    def graders(self) -> "Pool | Cluster":
+        if self.arguments.cluster:
+            from grading.cluster import Cluster  # Dask is an extra
+
+            return Cluster(self.course, self.arguments.cluster, unsafe=self.arguments.unsafe)
         level = usable_level(self.arguments.unsafe)
-        with Pool(self.course, self.arguments.workers, level) as pool:
-            yield from autograding.outcomes(pool)
+        return Pool(self.course, self.arguments.workers, level)
+
+    def preview(self, autograding: Autograding) -> None:
+        for outcome in autograding.kept:
+            self.say(_in_words(outcome))
+        for pending in autograding.pending:
+            self.say(f"{', '.join(pending.key)}: would be graded")
+
+    def doctor(self) -> None:
+        for finding in examine(self.course):
+            self.say(f"{'ok ' if finding.good else '-> '} {finding.text}")
 
     def feedback(self) -> None:
         pairs = [
@@ -105,10 +133,10 @@ class Run:
                 self.fail(f"There is nothing of {student}: is the name right?")
         return [item for item, owner in zip(items, students) if not wanted or owner in wanted]
 
-    def track(self, items: Iterable[Item], label: str) -> Iterable[Item]:
+    def track(self, items: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:
         if not self.console.is_terminal:
             return items
-        return track([*items], label, console=self.console, transient=True)
+        return track(items, label, total, console=self.console, transient=True)
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
@@ -161,11 +189,23 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=default_workers(), metavar="N", help="default: all cores"
     )
     autograde.add_argument(
+        "--cluster", metavar="ADDRESS", help="grade on the machines of this Dask scheduler"
+    )
+    autograde.add_argument(
+        "--only-failed", action="store_true", help="what could not be graded in full last time"
+    )
+    autograde.add_argument(
+        "--dry-run", action="store_true", help="say what would be graded, and grade nothing"
+    )
+    autograde.add_argument(
         "--unsafe", action="store_true", help="grade even where there is no sandbox"
     )
     commands.add_parser("feedback", parents=[common, some], help="write what students get back")
     export = commands.add_parser("export", parents=[common, some], help="write the grades as CSV")
     export.add_argument("--to", type=Path, metavar="FILE", help="default: grades.csv")
+    commands.add_parser(
+        "doctor", parents=[common], help="say how well this machine protects you, and what to do"
+    )
     return parser
 
 

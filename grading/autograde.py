@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import nbformat
 from nbformat import NotebookNode
@@ -21,6 +22,12 @@ from grading.worker import Assignment, Job, Result
 
 JOURNAL = "grading.jsonl"
 """One line of JSON for each submission that was graded, with the seconds of every stage."""
+
+
+class Graders(Protocol):
+    """Whoever grades jobs, here or on other machines."""
+
+    def grade(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | GradingError]]: ...
 
 
 @dataclass
@@ -56,6 +63,12 @@ def submissions(course: Course, assignment: str) -> list[Submission]:
     return found
 
 
+def was_incomplete(course: Course, submission: Submission) -> bool:
+    """Tell whether a submission could not be graded in full when it was graded last, if it was."""
+    record = course.record("graded", submission.assignment, submission.student)
+    return not record.read().get("complete", False)
+
+
 @dataclass
 class Pending:
     """A submission that has to be graded."""
@@ -82,8 +95,9 @@ class Autograding:
         self.kept: list[Outcome] = []
         self.pending: list[Pending] = []
         scores, students = self._gradebook(found)
+        create = course.config.Autograde.get("create_student", True)
         for submission in found:
-            if submission.student not in students:
+            if not create and submission.student not in students:
                 advice = "add the student with `nbgrader db student import FILE.csv`"
                 text = f"{submission.student} is not in the gradebook: {advice}."
                 self.kept.append(Outcome(submission, [text]))
@@ -122,11 +136,11 @@ class Autograding:
             seconds = before.get("seconds", float("inf"))
             self.pending.append(Pending(submission, intake, digest, seconds))
 
-    def outcomes(self, pool: Pool) -> Iterator[Outcome]:
+    def outcomes(self, graders: Graders) -> Iterator[Outcome]:
         """Grade what has to be graded, the longest first, and yield each when it is recorded."""
         self.pending.sort(key=lambda pending: -pending.seconds)
         waiting = {pending.key: pending for pending in self.pending}
-        for job, result in pool.grade(self._jobs()):
+        for job, result in graders.grade(self._jobs()):
             pending = waiting.pop((job.student, job.assignment.name))
             try:
                 if isinstance(result, GradingError):
@@ -221,7 +235,7 @@ def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: 
     """Let nbgrader put the points of executed notebooks into the gradebook."""
     from nbgrader.converters import Autograde  # slow to import, and often not needed
 
-    from grading.preprocessors import Executed
+    from grading.preprocessors import Executed, in_place_of_execute
 
     student, assignment = pending.key
     if not result.notebooks:
@@ -241,6 +255,7 @@ def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: 
             student,
             folders={step: work / step for step in ("submitted", "autograded")},
             exclude_overwriting={assignment: [module] if module else []},
+            autograde_preprocessors=in_place_of_execute(Autograde(config=course.config)),
         )
 
 
@@ -265,6 +280,7 @@ def _record_zero(course: Course, pending: Pending) -> None:
     timestamp = pending.intake.files.get(TIMESTAMP, "").strip() or None
     student, assignment = pending.key
     with course.gradebook() as gradebook:
+        gradebook.update_or_create_student(student)
         entry = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
         for notebook in entry.notebooks:
             notebook.late_submission_penalty = None

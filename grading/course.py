@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -144,11 +145,18 @@ class Course:
         return int(path.read_text())
 
     @cached_property
-    def environment(self) -> str:
-        """The digest of everything that all grades depend on."""
+    def version(self) -> str:
+        """The digest of the code that grades: the course's, our own, and what is installed."""
         folders = [self.code.package, self.code.reference]
         paths = [self.home / folder for folder in folders if folder]
-        return self.digest([*paths, self.home / CONFIG, Path(__file__).parent], str(self.seed))
+        packages = Path(sysconfig.get_path("purelib")).glob("*.dist-info")
+        texts = [sys.version, *sorted(path.name for path in packages)]
+        return self.digest([*paths, self.home / CONFIG, Path(__file__).parent], *texts)
+
+    @cached_property
+    def environment(self) -> str:
+        """The digest of everything that all grades depend on."""
+        return self.digest([], self.version, str(self.seed))
 
     def digest(self, paths: Iterable[Path], *texts: str) -> str:
         """Return the digest of files, of folders with all that is in them, and of texts."""

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -66,6 +67,7 @@ class Pool:
     def __init__(self, course: Course, workers: int, level: str) -> None:
         engine = Engine(config=course.config)
         self.workers = workers
+        self.lock = threading.Lock()
         self.settings = engine.settings(course, level)
         self.preload = [*engine.preload, "grading.worker"]
         self.variables = self._variables(course)
@@ -117,11 +119,12 @@ class Pool:
         return 1 if any(attempt > 1 for _, attempt in jobs) else self.workers + 1
 
     def _submit(self, job: Job) -> Future[Result]:
-        try:
-            return self.executor.submit(worker.grade, job)
-        except BrokenProcessPool:
-            self.executor = self._start()
-            return self.executor.submit(worker.grade, job)
+        with self.lock:  # on a cluster, several threads share a pool
+            try:
+                return self.executor.submit(worker.grade, job)
+            except BrokenProcessPool:
+                self.executor = self._start()
+                return self.executor.submit(worker.grade, job)
 
     def grade(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | GradingError]]:
         """Grade jobs, and yield each with what came of it, in the order in which they end."""

@@ -43,7 +43,7 @@ def take_in(course: Course, submission: Submission) -> Intake:
     expected = [*notebooks, *([module] if module else []), TIMESTAMP]
     for name in expected:
         try:
-            text = _read(submission.folder, name, course.directory.max_file_size)
+            text = _read(course, submission.folder / name)
             if name == TIMESTAMP:
                 _check_timestamp(text)
             intake.files[name] = text
@@ -56,8 +56,7 @@ def take_in(course: Course, submission: Submission) -> Intake:
                 intake.notes.append(f"{quoted(name)} {reason}, so the unchanged stub was graded.")
             elif os.path.lexists(submission.folder / name):
                 intake.notes.append(f"{quoted(name)} {reason}, so it was not used.")
-    found = find_all_files(str(submission.folder), course.directory.ignore)
-    others = sorted({os.path.relpath(path, submission.folder) for path in found} - {*expected})
+    others = sorted(_names(course, submission.folder) - _names(course, release) - {*expected})
     if others:
         names = ", ".join(map(quoted, others[:5]))
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
@@ -65,11 +64,18 @@ def take_in(course: Course, submission: Submission) -> Intake:
     return intake
 
 
-def _read(folder: Path, name: str, limit: int) -> str:
-    path = folder / name
+def _names(course: Course, folder: Path) -> set[str]:
+    found = find_all_files(str(folder), course.directory.ignore)
+    return {os.path.relpath(path, folder) for path in found}
+
+
+def _read(course: Course, path: Path) -> str:
+    limit = course.directory.max_file_size
     if not os.path.lexists(path):
         raise Unusable("is missing")
-    if not path.is_file() or any(step.is_symlink() for step in (path, path.parent, folder)):
+    base = Path(os.path.normpath(course.root / course.directory.submitted_directory))
+    straight = Path(os.path.realpath(base)) / path.relative_to(base)
+    if not path.is_file() or os.path.realpath(path) != str(straight):
         raise Unusable("is not an ordinary file")
     if path.stat().st_size > 1000 * limit:
         raise Unusable(f"is larger than {limit} kB")

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import nbformat
+from nbconvert.preprocessors import ExecutePreprocessor
 from nbformat import NotebookNode
+from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import ClearHiddenTests
 from nbgrader.preprocessors.base import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
+from traitlets.utils.importstring import import_item
 
 from grading.course import GradingError
 
@@ -75,6 +78,13 @@ class Executed(NbGraderPreprocessor):
         for cell, done in zip(nb.cells, executed.cells, strict=True):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = done.outputs, done.execution_count
+
+
+def in_place_of_execute(autograde: BaseConverter) -> list[type]:
+    """Return a course's own preprocessors for autograding, of which none may run a notebook."""
+    names = autograde.autograde_preprocessors
+    classes = [import_item(name) if isinstance(name, str) else name for name in names]
+    return [Executed if issubclass(each, ExecutePreprocessor) else each for each in classes]
 
 
 class HideTests(ClearHiddenTests):

@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from nbgrader.api import Assignment, Gradebook, MissingEntry, Student, SubmittedAssignment
@@ -150,9 +151,28 @@ def summary(root: Path | str | None = None) -> list[list[str]]:
     return [list(line) for line in zip(*used, strict=True)] or [["student"]]
 
 
-def as_table(lines: list[list[str]]) -> Table:
-    """Return a summary as a table for rich's console."""
-    table = Table()
+def by_exercise(course: Course, assignment: str) -> list[list[str]]:
+    """Return the points for every exercise as rows of text: a heading, students, their means."""
+    rows = []
+    with course.gradebook() as gradebook:
+        for entry in gradebook.assignment_submissions(assignment):
+            grades = [grade for notebook in entry.notebooks for grade in notebook.grades]
+            points = {f"{grade.name} ({grade.max_score:g})": grade.score for grade in grades}
+            rows.append((entry.student.id, points, _score(entry)))
+    names = list(rows[0][1]) if rows else []
+    lines = [["student", *names, "score"]]
+    for student, points, score in sorted(rows, key=lambda row: row[0]):
+        lines.append([student, *(f"{points.get(name, 0):g}" for name in names), f"{score:g}"])
+    if rows:
+        columns = [[row[1].get(name, 0) for row in rows] for name in names]
+        means = [fmean(column) for column in [*columns, [row[2] for row in rows]]]
+        lines.append(["mean", *(f"{mean:.1f}" for mean in means)])
+    return lines
+
+
+def as_table(lines: list[list[str]], title: str | None = None) -> Table:
+    """Return rows of text as a table for rich's console."""
+    table = Table(title=title)
     for number, column in enumerate(zip(*lines, strict=True)):
         # A table that is too wide runs over the edge rather than losing its numbers.
         width = max(map(len, column))

@@ -222,6 +222,8 @@ def keep(process: int, status: int) -> None:
 
 def best_level() -> str:
     """Return the best level that this machine gives; `none` when there is no sandbox at all."""
+    if sys.platform != "linux":
+        return NONE
     return next((level for level in LEVELS if not failure(level)), NONE)
 
 
@@ -421,6 +423,8 @@ def die_with_parent(with_signal: signal.Signals) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
+    if sys.platform != "linux":
+        return
     _call("prctl", libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
 
 

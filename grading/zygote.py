@@ -189,7 +189,7 @@ def _fork_on_demand(box: Sandbox, requests: socket.socket) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     _close_all_but(requests.fileno())
     Shell.instance()
-    if (threads := len(os.listdir("/proc/self/task"))) > 1:
+    if (threads := psutil.Process().num_threads()) > 1:
         raise RuntimeError(f"a zygote must have one thread, and this one has {threads}")
     gc.collect()
     gc.freeze()
