@@ -173,13 +173,13 @@ class Autograding:
             new = work / "autograded" / student / assignment
             _annotate(new, course.notebooks(assignment), notes)
             replace_folder(new, folder, work / "old")
-        seconds = sum(result.seconds.values())
-        if settled:
-            facts = {"digest": pending.digest, "notes": notes, "complete": complete}
-            record.write(**facts, seconds=seconds, level=result.level)
         score, max_score = _scores(course, pending) or (None, None)
         outcome = Outcome(pending.submission, notes, score, max_score, complete)
         _write_journal(course, outcome, result)
+        if settled:
+            facts = {"digest": pending.digest, "notes": notes, "complete": complete}
+            seconds = sum(result.seconds.values())
+            record.write(**facts, seconds=seconds, level=result.level)
         return outcome
 
 
@@ -188,7 +188,7 @@ def grade_alone(course: Course, student: str, assignment: str) -> Result:
     folder = course.folder("submitted", assignment, student)
     intake = take_in(course, Submission(student, assignment, folder))
     job = Job(student, read_assignment(course, assignment), intake.files, course.seed)
-    with Pool(course, 1, usable_level(unsafe=False)) as pool:
+    with course.at_work(), Pool(course, 1, usable_level(unsafe=False)) as pool:
         ((_, result),) = pool.grade([job])
     if isinstance(result, GradingError):
         raise result
@@ -309,5 +309,10 @@ def _write_journal(course: Course, outcome: Outcome, result: Result) -> None:
         "machine": result.machine,
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
     }
-    with open(course.root / JOURNAL, "a", encoding="utf-8") as journal:
-        journal.write(json.dumps(facts) + "\n")
+    with open(course.root / JOURNAL, "ab+", buffering=0) as journal:
+        end = journal.tell()
+        try:
+            journal.write(json.dumps(facts).encode() + b"\n")
+        except OSError:
+            journal.truncate(end)  # no half line, when the disk is full
+            raise

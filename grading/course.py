@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -215,15 +216,37 @@ class Course:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Keep other runs out, and send what nbgrader says to `grading.log`."""
+        """Keep other runs out, and send what nbgrader says to `grading.log`.
+
+        Temporary files go to a folder of their own, which is removed even after a crash: by the
+        next run, because the lock names it.
+        """
         self.state.mkdir(exist_ok=True)
-        with open(self.state / "lock", "w") as lock:
+        with open(self.state / "lock", "a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise GradingError(f"Another run works in {self.root}: let it end.") from None
-            with _log_to(self.root / "grading.log"):
+            lock.seek(0)
+            if left := lock.read().strip():
+                shutil.rmtree(left, ignore_errors=True)
+            with _temporary_folder() as folder, _log_to(self.root / "grading.log"):
+                lock.truncate(0)
+                lock.write(folder)
+                lock.flush()
                 yield
+            lock.truncate(0)
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
 
 
 class Record:

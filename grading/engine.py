@@ -1,5 +1,6 @@
 """The engine: worker processes that grade jobs, and what happens when one of them dies."""
 
+import compileall
 import multiprocessing
 import os
 import tempfile
@@ -19,7 +20,7 @@ from grading.course import Course, GradingError, environment
 from grading.sandbox import Limits, Sandbox
 from grading.worker import Job, Result, Settings
 
-KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ")
 """Environment variables that workers may see; no token of a hub or a cloud is among them."""
 ATTEMPTS = 4
 """So often a job is begun when workers die under it."""
@@ -84,6 +85,7 @@ class Pool:
                 "PYTHONPATH": os.pathsep.join(filter(None, path)),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONHASHSEED": "0",
+                "TMPDIR": tempfile.gettempdir(),
                 "IPYTHONDIR": tempfile.gettempdir(),
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                 "CUDA_VISIBLE_DEVICES": "",
@@ -95,13 +97,20 @@ class Pool:
         )
 
     def __enter__(self) -> "Pool":
+        for package in self.settings.packages:
+            # Or every run would compile it again, because it can write nothing there.
+            compileall.compile_dir(package, quiet=2)
         self.executor = self._start()
         return self
 
     def __exit__(self, *_: Any) -> None:
         for process in multiprocessing.active_children():
             process.kill()
-        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.executor.shutdown(cancel_futures=True)
+        # There is no public way. Another class in this process needs another environment, and
+        # the folder that multiprocessing remembers is removed with ours.
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")

@@ -1,6 +1,8 @@
 """Intake: of what a student handed in, the files that an assignment asks for, and nothing else."""
 
+import io
 import os
+import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +48,8 @@ def take_in(course: Course, submission: Submission) -> Intake:
             text = _read(course, submission.folder / name)
             if name == TIMESTAMP:
                 _check_timestamp(text)
+            elif name == module:
+                _check_encoding(text)
             intake.files[name] = text
         except Unusable as reason:
             if name in notebooks:
@@ -83,6 +87,16 @@ def _read(course: Course, path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unusable("is not a text in UTF-8") from None
+
+
+def _check_encoding(text: str) -> None:
+    """A comment can let Python read a file as another text than the judge."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(text.encode()).readline)
+    except SyntaxError:
+        encoding = "unknown"
+    if encoding != "utf-8":
+        raise Unusable("asks for another encoding than UTF-8")
 
 
 def _check_timestamp(text: str) -> None:

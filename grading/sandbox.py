@@ -201,9 +201,15 @@ def start(sandbox: Sandbox, outside: str) -> int:
 
 
 def keep(process: int, status: int) -> None:
-    """Wait for a sandboxed process, end what it left behind, and write how it ended."""
+    """Wait for a sandboxed process, end what it left behind, and write how it ended.
+
+    Nothing is written when we were told to end it: then it is not the process's own doing.
+    """
+    told = False
 
     def stop(*_: object) -> None:
+        nonlocal told
+        told = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
@@ -217,7 +223,8 @@ def keep(process: int, status: int) -> None:
                 with contextlib.suppress(psutil.Error):
                     child.kill()
             os.waitpid(-1, 0)
-    os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
+    if not told:
+        os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
 
 
 def best_level() -> str:

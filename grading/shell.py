@@ -3,6 +3,7 @@
 Whatever it sends can be forged by the code that it runs: nobody outside may trust it.
 """
 
+import asyncio
 import contextlib
 import importlib
 import io
@@ -12,9 +13,11 @@ import pickle
 import random
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,6 +77,8 @@ def serve(channel: socket.socket) -> None:
         os.makedirs(folder, exist_ok=True)
     for package in task.packages:
         os.symlink(package, f"{PACKAGES}/{os.path.basename(package)}")
+    for name in ("IPYTHONDIR", "PYTHONPATH"):
+        os.environ.pop(name, None)  # where the instructor's files lie is nobody's business
     sys.path[:0] = [os.path.abspath(task.folder), os.path.abspath(PACKAGES)]
     os.chdir(task.folder)
     os.environ.update(task.variables)
@@ -85,20 +90,20 @@ def serve(channel: socket.socket) -> None:
 
 
 @dataclass(frozen=True)
-class Question:
-    """One check of the students' module, named by its module and its name there.
+class Questions:
+    """Checks of the students' module: the module that they are in, and the pickled cases of each.
 
-    Args:
-        cases: what the check is to be tried on, pickled.
+    An answer is sent as soon as it is there, after its length in eight bytes.
     """
 
     module: str
-    check: str
-    cases: bytes
+    cases: dict[str, bytes]
 
     def run(self, send: Send) -> None:
-        check = getattr(importlib.import_module(self.module), self.check)
-        send(check.answer(pickle.loads(self.cases)))
+        module = importlib.import_module(self.module)
+        for name, cases in self.cases.items():
+            answer = getattr(module, name).answer(pickle.loads(cases))
+            send(len(answer).to_bytes(8, "big") + answer)
 
 
 @dataclass(frozen=True)
@@ -110,12 +115,10 @@ class Cells:
 
     def run(self, send: Send) -> None:
         shell = Shell.instance()
-        shell.send = send
+        shell.begin(send)
         for place, source in self.sources.items():
             shell.event(cell=place)
-            with _time_limit(self.seconds):
-                shell.run_cell(source, store_history=True)
-            shell.flush()
+            shell.execute(source, self.seconds)
         shell.event(done=True)
 
 
@@ -124,21 +127,20 @@ class CellTimeout(BaseException):
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt a block that runs longer, and every second from then on.
+def time_limit(seconds: float, error: type[BaseException]) -> Iterator[None]:
+    """Raise an error in a block that runs longer, and again every second from then on.
 
-    Only a courtesy, so that the cells after it can run: who takes it away is killed from outside.
+    In students' code only a courtesy, so that the cells after it can run: who takes it away is
+    killed from outside.
     """
 
     def stop(*_: object) -> None:
-        raise CellTimeout
+        raise error
 
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
-    except CellTimeout:  # between the cell and here
-        pass
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -147,7 +149,7 @@ class Shell(InteractiveShell):
     """An IPython without a kernel: what a cell shows is sent, line by line as JSON."""
 
     send: Send
-    system = InteractiveShell.system_piped
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self, **options: Any) -> None:
         config = Config()
@@ -168,17 +170,61 @@ class Shell(InteractiveShell):
         for stream in self.streams.values():
             stream.flush()
 
-    def run_cell(self, *arguments: Any, **options: Any) -> Any:
-        with (
-            contextlib.redirect_stdout(self.streams["stdout"]),
-            contextlib.redirect_stderr(self.streams["stderr"]),
-        ):
-            return super().run_cell(*arguments, **options)
+    def begin(self, send: Send) -> None:
+        self.send = send
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.loop_runner = self._run_in_loop
+        sys.stdout, sys.stderr = self.streams["stdout"], self.streams["stderr"]
+
+    def execute(self, source: str, seconds: float) -> None:
+        """Run a cell; an error is shown as one also where IPython only prints it, or nothing."""
+        self.failed = False
+        error: BaseException | None
+        try:
+            with time_limit(seconds, CellTimeout):
+                result = self.run_cell(source, store_history=True)
+            error = result.error_before_exec or result.error_in_exec
+        except BaseException as raised:  # most likely a time limit after the cell's last line
+            error = raised
+        if error is not None and not self.failed:
+            self._showtraceback(type(error), error, traceback.format_exception_only(error))
+        self.flush()
+
+    def should_run_async(self, *_: Any, **__: Any) -> bool:
+        """Run every cell in the event loop, as a kernel does; what a cell runs is in it already."""
+        return not self.loop.is_running()
+
+    def _run_in_loop(self, cell: Coroutine[Any, Any, Any]) -> Any:
+        task = self.loop.create_task(cell)
+        try:
+            return self.loop.run_until_complete(task)
+        except CellTimeout:
+            # It was waiting, and must end before another cell begins.
+            task.cancel()
+            self.loop.run_until_complete(task)
+            raise
+
+    def system(self, command: str) -> None:
+        """Run what follows a `!`. IPython's own way needs a terminal."""
+        with subprocess.Popen(
+            self.var_expand(command, depth=1),
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            for line in process.stdout or ():
+                print(line, end="")
+        self.user_ns["_exit_code"] = process.returncode
 
     def enable_gui(self, gui: Any = None) -> None:
         """Do nothing: there is no event loop."""
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
+        self.failed = True
         name, text = etype.__name__, ""
         with contextlib.suppress(Exception):
             text = str(evalue)
@@ -191,11 +237,16 @@ class Shell(InteractiveShell):
 class Stream(io.TextIOBase):
     """Standard output or error of the cells."""
 
+    encoding = "UTF-8"
+
     def __init__(self, shell: Shell, name: str) -> None:
         self.shell, self.name, self.text = shell, name, ""
 
     def writable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        return 1 if self.name == "stdout" else 2
 
     def write(self, text: str) -> int:
         self.text += text
@@ -213,13 +264,22 @@ class Publisher(DisplayPublisher):
     shell: Shell
 
     def publish(  # type: ignore[override]  # its other arguments are for kernels
-        self, data: Any, metadata: Any = None, **options: Any
+        self,
+        data: Any,
+        metadata: Any = None,
+        *,
+        transient: Any = None,
+        update: bool = False,
+        **options: Any,
     ) -> None:
-        self.shell.show("display_data", data=encode_images(data), metadata=metadata or {})
+        self.shell.flush()
+        output = new_output("display_data", data=encode_images(data), metadata=metadata or {})
+        name = (transient or {}).get("display_id")
+        self.shell.event(output=json_clean(output), name=name, update=update)
 
     def clear_output(self, wait: bool = False) -> None:
         self.shell.flush()
-        self.shell.event(clear=True)
+        self.shell.event(clear="later" if wait else "now")
 
 
 class Hook(DisplayHook):

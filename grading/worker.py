@@ -9,10 +9,13 @@ import functools
 import importlib
 import json
 import logging
+import multiprocessing
 import os
 import pickle
 import platform
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +28,7 @@ from nbformat.v4 import new_output
 from grading import sandbox
 from grading.repair import NotANotebook, repaired
 from grading.sandbox import Sandbox
-from grading.shell import TIME_LIMIT, Cells, Question, Task
+from grading.shell import TIME_LIMIT, Cells, Questions, Task, time_limit
 from grading.zygote import Run, Stopped, Zygote, ZygoteLost
 
 KERNEL_LOST = "KernelLost"
@@ -33,6 +36,8 @@ KERNEL_LOST = "KernelLost"
 FOLDER = "submission"
 """Where in its sandbox a submission lies, beside the reference of the other modules."""
 REFERENCE = "reference"
+JUDGE_SECONDS = 60.0
+"""The time for judging one answer; a hundredth of it is usual."""
 GRACE = 3.0
 """Seconds that code has to obey its time limit before it is killed."""
 
@@ -122,8 +127,18 @@ def begin(settings: Settings) -> None:
     global _zygote, _settings
     sandbox.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # multiprocessing has put the path of the command here, which may not lead to the course.
+    sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
     _settings = settings
     _zygote = Zygote(settings.sandbox)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+
+
+def _end_with_the_command() -> None:
+    """Wait until the process that gives us jobs is gone, and go too."""
+    if command := multiprocessing.parent_process():
+        command.join()
+        os._exit(1)
 
 
 def grade(job: Job) -> Result:
@@ -162,11 +177,11 @@ class Grading:
         }
         with result.stage("notebook"):
             self._execute(name, notebook, [*judged])
-        for place, check in judged.items():
-            with result.stage("checks"):
-                answer, reason = self._ask(name, check)
-            with result.stage("judge"):
-                notebook.cells[place].outputs = self._judge(check, answer, reason)
+        with result.stage("checks"):
+            answers = self._ask([*judged.values()])
+        with result.stage("judge"):
+            for place, check in judged.items():
+                notebook.cells[place].outputs = self._judge(check, *answers[check])
         # JSON can say half of a character, which no file can hold.
         text = nbformat.writes(notebook).encode(errors="replace").decode()
         result.notebooks[name] = text
@@ -208,17 +223,33 @@ class Grading:
                 f"A cell of {quoted(name)} ran longer than its time limit and was stopped."
             )
 
-    def _ask(self, name: str, check: str) -> tuple[bytes, str]:
-        """Let the students' half of a check run; return its answer, or the reason for none."""
-        module = self.job.assignment.checks
-        work = Question(module, check, draw(module, check, self.job.seed)[1])
+    def _ask(self, checks: list[str]) -> dict[str, tuple[bytes, str]]:
+        """Let the students' half of checks run; return their answers, or the reasons for none.
+
+        When one of them ends the process, those that come after it get another.
+        """
+        answers: dict[str, tuple[bytes, str]] = {}
+        while left := [check for check in checks if check not in answers]:
+            reason = self._ask_until_it_ends(left, answers)
+            if len(answers) < len(checks):
+                lost = next(check for check in left if check not in answers)
+                answers[lost] = b"", f"The code {reason}"
+        return answers
+
+    def _ask_until_it_ends(self, checks: list[str], answers: dict[str, tuple[bytes, str]]) -> str:
+        module, seed = self.job.assignment.checks, self.job.seed
+        limits = [find_check(module, check).seconds + GRACE for check in checks]
+        work = Questions(module, {check: draw(module, check, seed)[1] for check in checks})
         try:
             with self._run(work) as run:
-                run.limit_time(find_check(module, check).seconds + GRACE)
-                answer = run.receive_all(self.settings.output)
-                return answer, "" if answer else f"The code {run.ending()}"
+                run.limit_time(limits[0])
+                received = run.answers(self.settings.output)
+                for check, limit, answer in zip(checks, [*limits[1:], GRACE], received):
+                    answers[check] = answer, ""
+                    run.limit_time(limit)
+                return "" if len(answers) == len(checks) else run.ending()
         except Stopped as stopped:
-            return b"", f"The code {stopped} and was stopped"
+            return f"{stopped} and was stopped"
 
     def _judge(self, name: str, answer: bytes, reason: str) -> list[NotebookNode]:
         """Return the outputs that nbgrader reads the points from."""
@@ -227,7 +258,8 @@ class Grading:
         source = self.job.files.get(self.job.assignment.module, "")
         try:
             exam = draw(module, name, self.job.seed)[0]
-            result = check.refused(reason) if reason else exam.mark(answer, source)
+            with time_limit(JUDGE_SECONDS, TimeoutError):
+                result = check.refused(reason) if reason else exam.mark(answer, source)
         except Exception as error:  # nothing that a student sends may stop the class
             logging.getLogger(__name__).exception("%s could not judge", name)
             result = check.refused(f"The check could not judge it ({type(error).__name__})")
@@ -238,10 +270,10 @@ class Grading:
             new_output("execute_result", data=points, execution_count=None),
         ]
 
-    def _run(self, work: Cells | Question) -> contextlib.AbstractContextManager[Run]:
+    def _run(self, work: Cells | Questions) -> contextlib.AbstractContextManager[Run]:
         return self.zygote.run(lambda folder: self._task(work, folder))
 
-    def _task(self, work: Cells | Question, folder: str) -> Task:
+    def _task(self, work: Cells | Questions, folder: str) -> Task:
         """Return a task; `folder` is the sandbox's own folder as its code sees it."""
         assignment = self.job.assignment
         files = {f"{FOLDER}/{path}": content for path, content in assignment.files.items()}
@@ -263,6 +295,8 @@ class Events:
         self.cells = {place: notebook.cells[place] for place in places}
         self.left = places
         self.current: NotebookNode | None = None
+        self.named: dict[str, NotebookNode] = {}
+        self.clear_first = False
         self.count = 0
         self.done = self.late = False
 
@@ -280,18 +314,36 @@ class Events:
         elif event.get("cell") in self.left:
             return self._begin(event["cell"])
         elif self.current is not None and event.get("clear"):
-            self.current.outputs = []
+            self.clear_first = event["clear"] == "later"
+            if not self.clear_first:
+                self.current.outputs = []
         elif self.current is not None and output is not None:
-            self._add(self.current.outputs, output)
+            self._take_output(self.current, output, event.get("name"), event.get("update"))
         return False
 
     def _begin(self, place: int) -> bool:
         # In their order: what was passed over counts as not run.
         self.left = self.left[self.left.index(place) + 1 :]
         self.current = self.cells[place]
+        self.clear_first = False
         self.count += 1
         self.current.execution_count = self.count
         return True
+
+    def _take_output(
+        self, cell: NotebookNode, output: NotebookNode, name: Any, update: Any
+    ) -> None:
+        """Add an output to a cell, or put it in the place of an earlier one of the same name."""
+        if isinstance(name, str) and output.output_type == "display_data":
+            # Of several with one name only the last: nobody shall keep us busy with them.
+            before = self.named.get(name, output)
+            before.data, before.metadata = output.data, output.metadata
+            if not update:
+                self.named[name] = output
+        if not update:
+            if self.clear_first:
+                cell.outputs, self.clear_first = [], False
+            self._add(cell.outputs, output)
 
     def _add(self, outputs: list[NotebookNode], output: NotebookNode) -> None:
         last = outputs[-1] if outputs else NotebookNode()

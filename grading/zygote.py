@@ -43,6 +43,7 @@ class Zygote:
     def __init__(self, box: Sandbox) -> None:
         self.box = box
         self.socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(10)
         self.process = os.fork()
         if not self.process:
             self.socket.close()
@@ -123,8 +124,14 @@ class Run:
             raise Stopped(f"sent more than {limit // 1_000_000} MB of output")
         return data
 
-    def receive_all(self, limit: int) -> bytes:
-        return b"".join(iter(lambda: self.receive(limit), b""))
+    def answers(self, limit: int) -> Iterator[bytes]:
+        """Yield what comes with its length in front; what is not complete is left out."""
+        rest = b""
+        while data := self.receive(limit):
+            rest += data
+            while len(rest) >= 8 + (size := int.from_bytes(rest[:8], "big")) >= 8:
+                yield rest[8 : 8 + size]
+                rest = rest[8 + size :]
 
     def lines(self, limit: int) -> Iterator[bytes]:
         """Yield line after line, as they come.
@@ -164,14 +171,19 @@ class Run:
                 raise Stopped(f"used more than {self.limits.memory >> 20} MB of memory")
 
     def ending(self) -> str:
-        """Wait until the process has ended; say how."""
-        self.limit_time(10)
+        """Wait until the process has ended; say how.
+
+        Raises:
+            ZygoteLost: it was ended by somebody else, and is not to blame.
+        """
         if not select.select([self.status], [], [], 10)[0]:
             return "could not be ended"
         code = os.read(self.status, 32).decode()
+        if not code:
+            raise ZygoteLost
         if code.startswith("-"):
             return f"was ended by {signal.Signals(-int(code)).name}"
-        return f"ended with exit code {code or '?'}"
+        return f"ended with exit code {code}"
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
