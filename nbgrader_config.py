@@ -47,6 +47,13 @@ c.IgnorePattern.pattern = r"[\s\S]"
 c.LimitOutput.max_lines = 200
 c.LimitOutput.max_traceback = 40
 
+# What students wrote is shown in instructors' browsers, in feedback and in formgrader.
+c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.filters = {
+    "clean_html": "grading.markup.clean",
+    "markdown2html": "grading.markup.markdown",
+}
+
 c.GenerateFeedback.preprocessors = [
     "grading.preprocessors.HideTests",
     "nbgrader.preprocessors.GetGrades",

@@ -107,14 +107,15 @@ class Pool:
         for process in multiprocessing.active_children():
             process.kill()
         self.executor.shutdown(cancel_futures=True)
-        # There is no public way. Another class in this process needs another environment, and
-        # the folder that multiprocessing remembers is removed with ours.
+        # There is no public way; another class in this process needs another environment.
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
         multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(self.preload)
+        # Or it makes one of its own, which stays when this process is killed.
+        multiprocessing.current_process()._config["tempdir"] = tempfile.gettempdir()  # type: ignore[attr-defined]
         with environment(self.variables, only=True):
             # Its environment stays readable in /proc of all that it forks.
             forkserver.ensure_running()

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grading.course import Course, GradingError, replace_folder, write_atomically
+from grading.markup import SAFE
 
 COLUMNS = (
     "assignment",
@@ -44,6 +45,7 @@ def write_feedback(course: Course, assignment: str, student: str) -> bool:
     if folder.is_dir() and record.read().get("digest") == digest:
         return False
     record.delete()
+    course.config.merge(SAFE)
     with course.workplace() as work:
         course.convert(GenerateFeedback, assignment, student, folders={"feedback": work / "new"})
         replace_folder(work / "new" / student / assignment, folder, work / "old")

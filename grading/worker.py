@@ -36,6 +36,17 @@ KERNEL_LOST = "KernelLost"
 FOLDER = "submission"
 """Where in its sandbox a submission lies, beside the reference of the other modules."""
 REFERENCE = "reference"
+SHOWN = (
+    "text/plain",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/svg+xml",
+)
+"""The kinds of output that are kept: those that a page shows and does not run."""
 JUDGE_SECONDS = 60.0
 """The time for judging one answer; a hundredth of it is usual."""
 GRACE = 3.0
@@ -304,9 +315,7 @@ class Events:
         """Take one event; return whether another cell has begun."""
         try:
             event = json.loads(line)
-            output = nbformat.from_dict(event.get("output"))
-            if output is not None:
-                nbformat.validate(output, ref="output", version=4)
+            output = _harmless(event.get("output"))
         except Exception:  # whatever it is: it is no output
             return False
         if event.get("done"):
@@ -363,6 +372,31 @@ class Events:
             error = new_output("error", ename=KERNEL_LOST, evalue=text, traceback=[text])
             printed = [output for output in cell.outputs if output.output_type == "stream"]
             cell.outputs = [*printed, error]
+
+
+def _harmless(output: Any) -> NotebookNode | None:
+    """Return an output with nothing in it but texts and pictures.
+
+    Raises:
+        Exception: it is not an output of a notebook.
+    """
+    if output is None:
+        return None
+    if "data" in output:
+        output["data"] = {
+            kind: text
+            for kind, text in output["data"].items()
+            if kind in SHOWN and isinstance(text, str)
+        }
+        sizes = {kind: output["metadata"].get(kind, {}) for kind in SHOWN}
+        output["metadata"] = {
+            kind: {name: size[name] for name in ("width", "height") if type(size.get(name)) is int}
+            for kind, size in sizes.items()
+            if size
+        }
+    node = nbformat.from_dict(output)
+    nbformat.validate(node, ref="output", version=4)
+    return node
 
 
 @functools.cache
