@@ -49,7 +49,8 @@ def submissions(course: Course, assignment: str) -> list[Submission]:
     """Find all submissions of an assignment.
 
     Raises:
-        GradingError: there are some, but no release of the present sources to grade them by.
+        GradingError: there are some, but no release of the present sources to grade them by, or
+            in another language than Python.
     """
     found = [
         Submission(student, assignment, course.folder("submitted", assignment, student))
@@ -60,6 +61,14 @@ def submissions(course: Course, assignment: str) -> list[Submission]:
             f"{assignment} has not been released since it last changed: "
             f"run `python -m grading release {assignment}` first."
         )
+    for name in course.notebooks(assignment) if found else ():
+        notebook = nbformat.read(course.folder("release", assignment) / name, as_version=4)
+        language = notebook.metadata.get("kernelspec", {}).get("language", "python")
+        if language != "python":
+            raise GradingError(
+                f"{name} is written in {language}, and students' code can be run in Python only: "
+                f"grade {assignment} with `nbgrader autograde`, which has no sandbox."
+            )
     return found
 
 
@@ -211,8 +220,8 @@ def _digest_of_assignment(course: Course, assignment: str) -> str:
 @functools.cache
 def read_assignment(course: Course, name: str) -> Assignment:
     """Read what all submissions of an assignment share."""
-    source, release = course.folder("source", name), course.folder("release", name)
-    notebooks, code = course.notebooks(name), course.code
+    source, code = course.folder("source", name), course.code
+    notebooks = course.notebooks(name)
     others = map(Path, find_all_files(str(source), [*course.directory.ignore, "*.ipynb"]))
     reference = (course.home / code.reference).glob("*.py") if code.reference else ()
     variables = {"NBGRADER_EXECUTION": "autograde"}
@@ -221,14 +230,28 @@ def read_assignment(course: Course, name: str) -> Assignment:
         variables[code.seed_variable] = str(course.seed)
     return Assignment(
         name=name,
-        sources={each: (source / each).read_text(encoding="utf-8") for each in notebooks},
-        released={each: (release / each).read_text(encoding="utf-8") for each in notebooks},
+        notebooks={each: _with_hidden_tests(course, name, each) for each in notebooks},
         files={str(path.relative_to(source)): path.read_bytes() for path in others},
         module=course.module(name) or "",
         reference={path.name: path.read_bytes() for path in reference if path.stem != name},
         checks=f"{code.checks}.{name}" if code.checks else "",
         variables=variables,
     )
+
+
+def _with_hidden_tests(course: Course, assignment: str, name: str) -> str:
+    """Return a released notebook with its locked cells as nbgrader keeps them for grading.
+
+    Those of the source may differ: nbgrader makes tests out of lines like `### AUTOTEST f(3)`.
+    """
+    notebook = nbformat.read(course.folder("release", assignment) / name, as_version=4)
+    with course.gradebook() as gradebook:
+        kept = gradebook.find_notebook(Path(name).stem, assignment).source_cells
+        sources = {cell.name: cell.source for cell in kept if cell.locked}
+    for cell in notebook.cells:
+        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
+        cell.source = sources.get(grade_id, cell.source)
+    return str(nbformat.writes(notebook))
 
 
 def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: Path) -> None:
@@ -247,14 +270,13 @@ def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: 
         if name in usable:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
-    module = course.module(assignment)
     with Executed.holding(student, assignment, result.notebooks):
         course.convert(
             Autograde,
             assignment,
             student,
             folders={step: work / step for step in ("submitted", "autograded")},
-            exclude_overwriting={assignment: [module] if module else []},
+            exclude_overwriting={assignment: course.files_of_students(assignment)},
             autograde_preprocessors=in_place_of_execute(Autograde(config=course.config)),
         )
 

@@ -129,6 +129,12 @@ class Course:
         path = f"{self.code.package}/{assignment}.py"
         return path if self.code.package and (self.home / path).is_file() else None
 
+    def files_of_students(self, assignment: str) -> list[str]:
+        """Return the paths of what students write besides notebooks."""
+        module = self.module(assignment)
+        others = self.config.Autograde.get("exclude_overwriting", {}).get(assignment, [])
+        return [*([module] if module else []), *others]
+
     def gradebook(self) -> Gradebook:
         # For a new one nbgrader looks for alembic on PATH, where a virtual environment may not be.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

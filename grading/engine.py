@@ -44,7 +44,10 @@ class Engine(Configurable):
     ).tag(config=True)
 
     def settings(self, course: Course, level: str) -> Settings:
+        from nbgrader.preprocessors import Execute  # slow to import, and often not needed
+
         code = course.code
+        seconds = Execute(config=course.config).timeout  # none, or below 0: no limit
         packages = (str(course.home / code.package),) if code.package else ()
         limits = Limits(
             memory=self.memory << 20,
@@ -54,7 +57,7 @@ class Engine(Configurable):
         )
         return Settings(
             sandbox=Sandbox(level, (*packages, *self.readable), limits),
-            cell_seconds=course.config.Execute.get("timeout") or 30,
+            cell_seconds=seconds if seconds and seconds > 0 else self.notebook_timeout,
             notebook_seconds=self.notebook_timeout,
             output=self.output * 1_000_000,
             overlay_variable=code.overlay_variable,

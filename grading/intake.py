@@ -40,30 +40,30 @@ def take_in(course: Course, submission: Submission) -> Intake:
     """Read a submission. Nothing in it is changed, and no symbolic link is followed."""
     intake = Intake()
     notebooks = course.notebooks(submission.assignment)
-    module = course.module(submission.assignment)
+    others = course.files_of_students(submission.assignment)
     release = course.folder("release", submission.assignment)
-    expected = [*notebooks, *([module] if module else []), TIMESTAMP]
+    expected = [*notebooks, *others, TIMESTAMP]
     for name in expected:
         try:
             text = _read(course, submission.folder / name)
             if name == TIMESTAMP:
                 _check_timestamp(text)
-            elif name == module:
+            elif name.endswith(".py"):
                 _check_encoding(text)
             intake.files[name] = text
         except Unusable as reason:
             if name in notebooks:
                 intake.complete = False
                 intake.notes.append(f"{quoted(name)} {reason}, so it scores 0.")
-            elif name == module:
+            elif name in others and (release / name).is_file():
                 intake.files[name] = (release / name).read_text(encoding="utf-8")
                 intake.notes.append(f"{quoted(name)} {reason}, so the unchanged stub was graded.")
             elif os.path.lexists(submission.folder / name):
                 intake.notes.append(f"{quoted(name)} {reason}, so it was not used.")
-    others = sorted(_names(course, submission.folder) - _names(course, release) - {*expected})
-    if others:
-        names = ", ".join(map(quoted, others[:5]))
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    unknown = sorted(_names(course, submission.folder) - _names(course, release) - {*expected})
+    if unknown:
+        names = ", ".join(map(quoted, unknown[:5]))
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         intake.notes.append(f"Not part of the assignment, so not used: {names}{more}.")
     return intake
 
@@ -81,6 +81,8 @@ def _read(course: Course, path: Path) -> str:
     straight = Path(os.path.realpath(base)) / path.relative_to(base)
     if not path.is_file() or os.path.realpath(path) != str(straight):
         raise Unusable("is not an ordinary file")
+    if path.stat().st_nlink > 1:
+        raise Unusable("is a hard link, so it may be somebody else's file")
     if path.stat().st_size > 1000 * limit:
         raise Unusable(f"is larger than {limit} kB")
     try:

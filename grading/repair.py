@@ -1,15 +1,21 @@
 """Repair: a submitted notebook, with nbgrader's cells as the instructor wrote them."""
 
+import warnings
+
 import nbformat
 from nbformat import NotebookNode
 from nbformat.validator import normalize
 
+MOST_CELLS = 1000
+LONGEST_CELL = 100_000
+"""Characters. Students stay far below both; far above, those who read the notebook get stuck."""
 
-class NotANotebook(Exception):
-    """The text is not a Jupyter notebook, or one that no repair makes usable."""
+
+class Unrepairable(Exception):
+    """Nothing can be made of a text; the message goes on after the notebook's name."""
 
 
-def repaired(text: str, released: str, source: str) -> NotebookNode:
+def repaired(text: str, original: str) -> NotebookNode:
     """Return a notebook in which only what students may change is theirs.
 
     Of a cell that is there twice the last one counts, as in nbgrader. Graded cells that are gone
@@ -17,32 +23,35 @@ def repaired(text: str, released: str, source: str) -> NotebookNode:
 
     Args:
         text: the notebook as it was handed in.
-        released: as students got it; it has nbgrader's metadata.
-        source: as the instructor wrote it; it has the hidden tests.
-
-    Raises:
-        NotANotebook: nothing can be made of the text.
+        original: as students got it, but with the hidden tests in the cells that are locked.
     """
-    original = nbformat.reads(released, as_version=4)
-    missing = _cells_of_nbgrader(original)
-    sources = _cells_of_nbgrader(nbformat.reads(source, as_version=4))
-    for name, cell in missing.items():
-        if cell.metadata.nbgrader.get("locked") and name in sources:
-            cell.source = sources[name].source
+    ours = nbformat.reads(original, as_version=4)
+    missing = _cells_of_nbgrader(ours)
     try:
-        notebook = nbformat.reads(text, as_version=4)
-        cells = [_restored(cell, missing) for cell in reversed(notebook.cells)][::-1]
-        graded = [cell for cell in missing.values() if _is_marked(cell)]
-        notebook.cells = cells + graded
-        notebook.metadata = original.metadata
-        notebook.nbformat_minor = max(notebook.nbformat_minor, original.nbformat_minor)
-        _, notebook = normalize(notebook)
-        nbformat.validate(notebook)
-        # A notebook that cannot be written would stop those who come after.
-        nbformat.writes(notebook).encode()
+        with warnings.catch_warnings(action="ignore"):  # whatever is wrong with it is repaired
+            notebook = nbformat.reads(text, as_version=4)
+            _check_size(notebook)
+            cells = [_restored(cell, missing) for cell in reversed(notebook.cells)][::-1]
+            graded = [cell for cell in missing.values() if _is_marked(cell)]
+            notebook.cells = cells + graded
+            notebook.metadata = ours.metadata
+            notebook.nbformat_minor = max(notebook.nbformat_minor, ours.nbformat_minor)
+            _, notebook = normalize(notebook)
+            nbformat.validate(notebook)
+            # A notebook that cannot be written would stop those who come after.
+            nbformat.writes(notebook).encode()
+    except Unrepairable:
+        raise
     except Exception as error:
-        raise NotANotebook from error
+        raise Unrepairable("is not a Jupyter notebook") from error
     return notebook
+
+
+def _check_size(notebook: NotebookNode) -> None:
+    if len(notebook.cells) > MOST_CELLS:
+        raise Unrepairable(f"has more than {MOST_CELLS} cells")
+    if any(len(cell.source) > LONGEST_CELL for cell in notebook.cells):
+        raise Unrepairable(f"has a cell of more than {LONGEST_CELL} characters")
 
 
 def _cells_of_nbgrader(notebook: NotebookNode) -> dict[str, NotebookNode]:

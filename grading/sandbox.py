@@ -106,18 +106,41 @@ NEVER = (
 hold memory that no limit counts."""
 
 NEVER_WITHOUT_NAMESPACES = (
+    "chmod",
+    "chown",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "fchown",
+    "fchownat",
+    "fremovexattr",
+    "fsetxattr",
+    "futimesat",
     "ioprio_set",
+    "lchown",
+    "lremovexattr",
+    "lsetxattr",
     "migrate_pages",
     "mq_open",
     "msgget",
     "pidfd_open",
     "pidfd_send_signal",
+    "removexattr",
     "rt_sigqueueinfo",
     "rt_tgsigqueueinfo",
     "semget",
+    "setxattr",
     "socket",
     "tkill",
+    "utime",
+    "utimensat",
+    "utimes",
 )
+"""What would reach others who have the same user. Landlock leaves the rights, owners, times and
+attributes of files to whoever owns them."""
+
+SETXATTRAT, REMOVEXATTRAT = 463, 466
+"""The same; the numbers, because they are too new for most machines to know their names."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -405,9 +428,9 @@ def _restrict_calls(level: str) -> None:
     denied = seccomp.ERRNO(errno.EPERM)
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
 
-    def deny(names: Iterable[str], *conditions: object) -> None:
+    def deny(names: Iterable[str | int], *conditions: object) -> None:
         for name in names:
-            with contextlib.suppress(RuntimeError, ValueError):  # unknown on this machine
+            with contextlib.suppress(OSError):  # unknown to this machine's libseccomp
                 rules.add_rule(denied, name, *conditions)
 
     deny(NEVER)
@@ -416,7 +439,7 @@ def _restrict_calls(level: str) -> None:
     # Its flags lie in memory, where no filter can look; libc takes clone instead.
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
     if level == LANDLOCK:
-        deny(NEVER_WITHOUT_NAMESPACES)
+        deny([*NEVER_WITHOUT_NAMESPACES, SETXATTRAT, REMOVEXATTRAT])
         deny(["kill", "tgkill"], seccomp.Arg(0, seccomp.NE, os.getpid()))
         deny(["prlimit64"], seccomp.Arg(0, seccomp.NE, 0))
     rules.load()

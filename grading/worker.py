@@ -26,27 +26,32 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from grading import sandbox
-from grading.repair import NotANotebook, repaired
+from grading.repair import Unrepairable, repaired
 from grading.sandbox import Sandbox
 from grading.shell import TIME_LIMIT, Cells, Questions, Task, time_limit
-from grading.zygote import Run, Stopped, Zygote, ZygoteLost
+from grading.zygote import LONGEST_LINE, Run, Stopped, Zygote, ZygoteLost
 
 KERNEL_LOST = "KernelLost"
 """The name of the error of a cell that could not be finished."""
 FOLDER = "submission"
 """Where in its sandbox a submission lies, beside the reference of the other modules."""
 REFERENCE = "reference"
-SHOWN = (
-    "text/plain",
-    "text/html",
-    "text/markdown",
-    "text/latex",
-    "image/png",
-    "image/jpeg",
-    "image/gif",
-    "image/svg+xml",
-)
-"""The kinds of output that are kept: those that a page shows and does not run."""
+LONGEST_TEXT = 100_000
+"""Characters of a text that a cell shows."""
+SHOWN = {
+    "text/plain": LONGEST_TEXT,
+    "text/html": 10 * LONGEST_TEXT,
+    "text/markdown": LONGEST_TEXT,
+    "text/latex": LONGEST_TEXT,
+    "image/png": LONGEST_LINE,
+    "image/jpeg": LONGEST_LINE,
+    "image/gif": LONGEST_LINE,
+    "image/svg+xml": LONGEST_LINE,
+}
+"""The kinds of output that are kept, those that a page shows and does not run, and the most
+characters of each."""
+MOST_OUTPUTS = 1000
+"""So many outputs of a cell are kept."""
 JUDGE_SECONDS = 60.0
 """The time for judging one answer; a hundredth of it is usual."""
 GRACE = 3.0
@@ -79,8 +84,7 @@ class Assignment:
     """What all submissions of an assignment share.
 
     Args:
-        sources: the instructor's notebooks, by name; they have the hidden tests.
-        released: the same as students got them.
+        notebooks: as students got them, by name, but with the hidden tests in locked cells.
         files: what else lies beside the instructor's notebooks.
         module: the path of the module that students write, or nothing.
         reference: the modules of the other assignments.
@@ -89,8 +93,7 @@ class Assignment:
     """
 
     name: str
-    sources: dict[str, str]
-    released: dict[str, str]
+    notebooks: dict[str, str]
     files: dict[str, bytes]
     module: str
     reference: dict[str, bytes]
@@ -167,7 +170,7 @@ class Grading:
     def __init__(self, job: Job, zygote: Zygote, settings: Settings) -> None:
         self.job, self.zygote, self.settings = job, zygote, settings
         self.result = Result(level=settings.sandbox.level)
-        for name in job.assignment.sources:
+        for name in job.assignment.notebooks:
             if name in job.files:
                 self._grade_notebook(name)
 
@@ -175,11 +178,10 @@ class Grading:
         assignment, result = self.job.assignment, self.result
         try:
             with result.stage("repair"):
-                text, released = self.job.files[name], assignment.released[name]
-                notebook = repaired(text, released, assignment.sources[name])
-        except NotANotebook:
+                notebook = repaired(self.job.files[name], assignment.notebooks[name])
+        except Unrepairable as reason:
             result.complete = False
-            result.notes.append(f"{quoted(name)} is not a Jupyter notebook, so it scores 0.")
+            result.notes.append(f"{quoted(name)} {reason}, so it scores 0.")
             return
         judged = {
             place: check
@@ -289,9 +291,13 @@ class Grading:
         assignment = self.job.assignment
         files = {f"{FOLDER}/{path}": content for path, content in assignment.files.items()}
         files |= {f"{REFERENCE}/{path}": text for path, text in assignment.reference.items()}
+        files |= {
+            f"{FOLDER}/{path}": text.encode()
+            for path, text in self.job.files.items()
+            if path not in assignment.notebooks
+        }
         variables = {"HOME": folder, "TMPDIR": f"{folder}/{FOLDER}", **assignment.variables}
         if module := assignment.module:
-            files[f"{FOLDER}/{module}"] = self.job.files[module].encode()
             package = f"{folder}/{FOLDER}/{os.path.dirname(module)}"
             variables[self.settings.overlay_variable] = os.pathsep.join(
                 [package, f"{folder}/{REFERENCE}"]
@@ -357,7 +363,9 @@ class Events:
     def _add(self, outputs: list[NotebookNode], output: NotebookNode) -> None:
         last = outputs[-1] if outputs else NotebookNode()
         if output.output_type == "stream" and last.get("name") == output.name:
-            last.text += output.text
+            last.text = (last.text + output.text)[:LONGEST_TEXT]
+            return
+        if len(outputs) >= MOST_OUTPUTS:
             return
         if output.output_type == "execute_result":
             output.execution_count = self.count
@@ -375,7 +383,7 @@ class Events:
 
 
 def _harmless(output: Any) -> NotebookNode | None:
-    """Return an output with nothing in it but texts and pictures.
+    """Return an output with nothing in it but texts of a bearable length, and pictures.
 
     Raises:
         Exception: it is not an output of a notebook.
@@ -386,7 +394,7 @@ def _harmless(output: Any) -> NotebookNode | None:
         output["data"] = {
             kind: text
             for kind, text in output["data"].items()
-            if kind in SHOWN and isinstance(text, str)
+            if len(text) <= SHOWN.get(kind, -1) and isinstance(text, str)
         }
         sizes = {kind: output["metadata"].get(kind, {}) for kind in SHOWN}
         output["metadata"] = {
@@ -394,6 +402,11 @@ def _harmless(output: Any) -> NotebookNode | None:
             for kind, size in sizes.items()
             if size
         }
+    elif output["output_type"] == "stream":
+        output["text"] = output["text"][:LONGEST_TEXT] + ""  # a list is no text here
+    elif output["output_type"] == "error":
+        output["evalue"] = output["evalue"][:LONGEST_TEXT]
+        output["traceback"] = [line[:LONGEST_TEXT] for line in output["traceback"][:100]]
     node = nbformat.from_dict(output)
     nbformat.validate(node, ref="output", version=4)
     return node

@@ -6,7 +6,7 @@ import pytest
 from nbformat import NotebookNode
 from toy_course import cell, source_notebook
 
-from grading.repair import NotANotebook, repaired
+from grading.repair import Unrepairable, repaired
 
 
 @pytest.fixture
@@ -23,7 +23,11 @@ def released(source: NotebookNode) -> NotebookNode:
 
 
 def repair(text: str, released: NotebookNode, source: NotebookNode) -> NotebookNode:
-    return repaired(text, nbformat.writes(released), nbformat.writes(source))
+    original = deepcopy(released)
+    for each in original.cells:
+        if each.metadata.get("nbgrader", {}).get("locked"):
+            each.source = cell(source, each.metadata.nbgrader.grade_id).source
+    return repaired(text, nbformat.writes(original))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +45,17 @@ def repair(text: str, released: NotebookNode, source: NotebookNode) -> NotebookN
     ],
 )
 def test_what_is_no_notebook(text: str, released: NotebookNode, source: NotebookNode) -> None:
-    with pytest.raises(NotANotebook):
+    with pytest.raises(Unrepairable):
         repair(text, released, source)
+
+
+def test_what_would_take_too_long(released: NotebookNode, source: NotebookNode) -> None:
+    cells = [nbformat.v4.new_code_cell("1")] * 1001
+    with pytest.raises(Unrepairable, match="has more than 1000 cells"):
+        repair(nbformat.writes(nbformat.v4.new_notebook(cells=cells)), released, source)
+    cells = [nbformat.v4.new_markdown_cell("*[" * 50_001)]
+    with pytest.raises(Unrepairable, match="has a cell of more than 100000 characters"):
+        repair(nbformat.writes(nbformat.v4.new_notebook(cells=cells)), released, source)
 
 
 def test_locked_cells_are_the_instructors(released: NotebookNode, source: NotebookNode) -> None:
