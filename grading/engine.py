@@ -68,10 +68,13 @@ class Engine(Configurable):
 class Pool:
     """Workers on this machine. Leave it, and they are gone."""
 
+    lock = threading.Lock()
+    """Held while one starts or ends: all of a process share its environment and forkserver."""
+    open = 0
+
     def __init__(self, course: Course, workers: int, level: str) -> None:
         engine = Engine(config=course.config)
         self.workers = workers
-        self.lock = threading.Lock()
         self.settings = engine.settings(course, level)
         self.preload = [*engine.preload, "grading.worker"]
         self.variables = self._variables(course)
@@ -103,16 +106,22 @@ class Pool:
         for package in self.settings.packages:
             # Or every run would compile it again, because it can write nothing there.
             compileall.compile_dir(package, quiet=2)
-        self.executor = self._start()
+        with Pool.lock:
+            Pool.open += 1
+            self.executor = self._start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for process in multiprocessing.active_children():
+        # What is not public here: Python 3.14 has `kill_workers`; nothing stops a forkserver, and
+        # another class in this process needs one with another environment.
+        for process in [*self.executor._processes.values()]:
             process.kill()
         self.executor.shutdown(cancel_futures=True)
-        # There is no public way; another class in this process needs another environment.
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
-        multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
+        with Pool.lock:
+            Pool.open -= 1
+            if not Pool.open:
+                forkserver._forkserver._stop()  # type: ignore[attr-defined]
+                multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")
@@ -132,7 +141,7 @@ class Pool:
         return 1 if any(attempt > 1 for _, attempt in jobs) else self.workers + 1
 
     def _submit(self, job: Job) -> Future[Result]:
-        with self.lock:  # on a cluster, several threads share a pool
+        with Pool.lock:
             try:
                 return self.executor.submit(worker.grade, job)
             except BrokenProcessPool:

@@ -1,10 +1,27 @@
+import json
 import shutil
 import stat
 from pathlib import Path
 
+import nbformat
 import pytest
-from toy_course import MAX_SCORE, SOLUTION, STUB, Class, hand_in, run
+from toy_course import (
+    JUDGED,
+    MAX_SCORE,
+    SOLUTION,
+    STUB,
+    Class,
+    add_students,
+    answer_double,
+    cell,
+    edit,
+    hand_in,
+    run,
+)
 
+from conftest import MODULES
+from grading import sandbox
+from grading.autograde import JOURNAL
 from grading.course import Course
 from grading.report import summary
 
@@ -166,3 +183,113 @@ def test_an_assignment_must_be_released_as_it_is(alone: Path) -> None:
     assert "run `python -m grading release adder` first" in result.err
     assert run("release", "--root", alone).code == 0
     assert "reference, adder: 6 / 6\n" in run("autograde", "--root", alone).out
+
+
+# --- what the command can be asked ----------------------------------------------------------------
+
+
+def test_a_preview_grades_nothing(alone: Path) -> None:
+    hand_in(alone, "partial", STUB)
+    before = (alone / "gradebook.db").read_bytes()
+    result = run("autograde", "--dry-run", "--root", alone)
+    assert result.code == 0
+    assert result.out == ("reference, adder: 6 / 6 (unchanged)\npartial, adder: would be graded\n")
+    assert (alone / "gradebook.db").read_bytes() == before
+    assert not (alone / "autograded" / "partial").exists()
+
+
+def test_only_what_failed_is_graded_again(alone: Path) -> None:
+    hand_in(alone, "partial", SOLUTION)
+    (alone / "submitted" / "partial" / "adder" / "adder.ipynb").write_text("{")
+    assert "partial, adder: 0 / 6\n" in run("autograde", "--root", alone).out
+    hand_in(alone, "partial", SOLUTION)
+    result = run("autograde", "--only-failed", "--root", alone)
+    assert "partial, adder: 5 / 6\n" in result.out
+    assert "reference, adder:" not in result.out
+
+
+def test_the_points_of_every_exercise_are_shown(alone: Path) -> None:
+    result = run("autograde", "--root", alone)
+    for text in ("check_add (2)", "check_subtract (3)", "check_double (1)", "mean"):
+        assert text in result.out
+
+
+def test_the_journal_has_a_line_for_every_submission(graded: Class) -> None:
+    lines = [json.loads(line) for line in (graded.root / JOURNAL).read_text().splitlines()]
+    entries = {line["student"]: line for line in lines}
+    assert entries.keys() == MODULES.keys() - {"stranger"}
+    reference = entries["reference"]
+    assert (reference["score"], reference["max_score"]) == (MAX_SCORE, MAX_SCORE)
+    assert reference["complete"]
+    assert {"repair", "notebook", "gradebook"} <= reference["seconds"].keys()
+    assert all(seconds >= 0 for seconds in reference["seconds"].values())
+    assert not entries["not_json"]["complete"]
+
+
+def test_the_doctor_names_the_level(alone: Path) -> None:
+    result = run("doctor", "--root", alone)
+    assert result.code == 0
+    assert f"Sandbox level: {sandbox.best_level()} (" in result.out
+
+
+# --- checks that judge from outside ---------------------------------------------------------------
+
+TELLS = (
+    SOLUTION
+    + """
+import os
+print(dict(os.environ), open("/proc/self/environ").read() if os.path.exists("/proc/self") else "")
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def judged(released: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The notebooks of students whose module is judged from outside."""
+    root = tmp_path_factory.mktemp("judged") / "course"
+    shutil.copytree(released, root)
+    config = root / "nbgrader_config.py"
+    config.write_text(config.read_text() + JUDGED)
+    run("release", "--root", root)
+    modules = {
+        "right": SOLUTION,
+        "dying": SOLUTION.replace("total = a + b", "import os; os._exit(0)"),
+        "telling": TELLS,
+        "forging": SOLUTION.replace("return a - b", 'print("3.0"); return 0'),
+    }
+    add_students(root, *modules)
+    for student, text in modules.items():
+        edit(hand_in(root, student, text), answer_double)
+    result = run("autograde", "--root", root)
+    assert result.code == 0, result
+    return {name: root / "autograded" / name / "adder" / "adder.ipynb" for name in modules}
+
+
+@pytest.mark.parametrize(
+    ("student", "points"),
+    [("right", [2, 3]), ("dying", [0, 3]), ("telling", [2, 3]), ("forging", [2, 0])],
+)
+def test_every_check_is_judged_by_itself(
+    judged: dict[str, Path], student: str, points: list[float]
+) -> None:
+    notebook = nbformat.read(judged[student], as_version=4)
+    results = [
+        output.data["text/plain"]
+        for name in ("check_add", "check_subtract")
+        for output in cell(notebook, name).outputs
+        if output.output_type == "execute_result"
+    ]
+    assert [float(result) for result in results] == points
+
+
+def test_a_check_says_how_the_process_ended(judged: dict[str, Path]) -> None:
+    assert "add: The code ended with exit code 0" in judged["dying"].read_text()
+
+
+def test_the_seed_does_not_reach_the_students_code(judged: dict[str, Path]) -> None:
+    root = judged["telling"].parents[3]
+    seed = str(Course(root).seed)
+    for path in root.glob("autograded/*/adder/*"):
+        text = path.read_text() if path.is_file() else ""
+        assert seed not in text
+        assert "TOY_SEED" not in text
