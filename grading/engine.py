@@ -111,12 +111,14 @@ class Pool:
             self.executor = self._start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         # What is not public here: Python 3.14 has `kill_workers`; nothing stops a forkserver, and
         # another class in this process needs one with another environment.
-        for process in [*self.executor._processes.values()]:
+        processes = [*(self.executor._processes or {}).values()]
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes if error else ():
             process.kill()
-        self.executor.shutdown(cancel_futures=True)
+        self.executor.shutdown()
         with Pool.lock:
             Pool.open -= 1
             if not Pool.open:

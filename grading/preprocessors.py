@@ -66,8 +66,11 @@ class Executed(NbGraderPreprocessor):
         course = Course(CourseDirectory(config=self.config).root)
         result = grade_alone(course, student, assignment)
         with self.holding(student, assignment, result.notebooks):
-            if executed := self.results.get((student, assignment, notebook)):
-                self._fill_in(nb, executed)
+            executed = self.results.get((student, assignment, notebook))
+        if executed is None:
+            # Without outputs every test would count as passed.
+            raise GradingError(" ".join(result.notes) or "It could not be executed.")
+        self._fill_in(nb, executed)
         if result.notes:
             nb.cells.insert(0, note_cell(result.notes))
         return nb, resources

@@ -50,6 +50,7 @@ SHOWN = {
 }
 """The kinds of output that are kept, those that a page shows and does not run, and the most
 characters of each."""
+UNREADABLE = "What this cell sent cannot be read as an output."
 MOST_OUTPUTS = 1000
 """So many outputs of a cell are kept."""
 JUDGE_SECONDS = 60.0
@@ -322,8 +323,8 @@ class Events:
         try:
             event = json.loads(line)
             output = _harmless(event.get("output"))
-        except Exception:  # whatever it is: it is no output
-            return False
+        except Exception:  # it may have been the error of a test, so it must not get lost
+            event, output = {}, new_output("error", ename="OutputLost", traceback=[UNREADABLE])
         if event.get("done"):
             self.done, self.left = True, []
         elif event.get("cell") in self.left:
@@ -366,7 +367,9 @@ class Events:
             last.text = (last.text + output.text)[:LONGEST_TEXT]
             return
         if len(outputs) >= MOST_OUTPUTS:
-            return
+            if output.output_type not in ("error", "execute_result"):
+                return
+            outputs.pop()  # nbgrader scores by these
         if output.output_type == "execute_result":
             output.execution_count = self.count
         self.late |= output.output_type == "error" and output.ename == TIME_LIMIT
@@ -392,15 +395,14 @@ def _harmless(output: Any) -> NotebookNode | None:
         return None
     if "data" in output:
         output["data"] = {
-            kind: text
+            kind: text[:LONGEST_TEXT] if kind == "text/plain" else text
             for kind, text in output["data"].items()
-            if len(text) <= SHOWN.get(kind, -1) and isinstance(text, str)
+            if isinstance(text, str) and (len(text) <= SHOWN.get(kind, -1) or kind == "text/plain")
         }
-        sizes = {kind: output["metadata"].get(kind, {}) for kind in SHOWN}
         output["metadata"] = {
             kind: {name: size[name] for name in ("width", "height") if type(size.get(name)) is int}
-            for kind, size in sizes.items()
-            if size
+            for kind, size in output["metadata"].items()
+            if kind in SHOWN and isinstance(size, dict)
         }
     elif output["output_type"] == "stream":
         output["text"] = output["text"][:LONGEST_TEXT] + ""  # a list is no text here

@@ -25,6 +25,8 @@ from grading.shell import Shell, Task, serve
 
 LONGEST_LINE = 8_000_000
 """Bytes; what is read of them as JSON takes many times as much memory."""
+BURST = 5.0
+"""Seconds of processor time that a run may use at its own pace."""
 TICK = 0.25
 """Seconds between two looks at what a run uses."""
 
@@ -46,8 +48,11 @@ class Zygote:
         self.socket.settimeout(10)
         self.process = os.fork()
         if not self.process:
-            self.socket.close()
-            _fork_on_demand(box, other)
+            try:
+                self.socket.close()
+                _fork_on_demand(box, other)
+            finally:  # never back to where we were forked
+                os._exit(1)
         other.close()
 
     @contextlib.contextmanager
@@ -90,6 +95,7 @@ class Run:
         self.keeper, self.channel, self.status, self.limits = keeper, channel, status, limits
         self.channel.setblocking(False)
         self.received = 0
+        self.began = time.monotonic()
         self.next_look = time.monotonic() + TICK
 
     def send(self, content: bytes) -> None:
@@ -102,7 +108,7 @@ class Run:
         view = memoryview(content)
         with contextlib.suppress(ConnectionError):
             while view:
-                self._wait_for(select.POLLOUT)
+                self._wait_for(self.channel, select.POLLOUT)
                 view = view[self.channel.send(view[: 1 << 20]) :]
 
     def limit_time(self, seconds: float) -> None:
@@ -114,7 +120,7 @@ class Run:
         Raises:
             Stopped: it sent more than `limit` bytes in all, was too slow, or used too much.
         """
-        self._wait_for(select.POLLIN)
+        self._wait_for(self.channel, select.POLLIN)
         try:
             data = self.channel.recv(1 << 20)
         except ConnectionError:
@@ -146,9 +152,9 @@ class Run:
                 raise Stopped(f"sent more than {LONGEST_LINE // 1_000_000} MB in one output")
             yield from lines
 
-    def _wait_for(self, event: int) -> None:
+    def _wait_for(self, file: socket.socket | int, event: int) -> None:
         poller = select.poll()
-        poller.register(self.channel, event)
+        poller.register(file, event)
         ready = False
         while not ready:
             # Also when there is always something to read: it may be sent to keep us busy.
@@ -161,23 +167,30 @@ class Run:
 
     def _look(self) -> None:
         """Stop a run that uses too much in all its processes together."""
+        processes, memory, seconds = [], 0, 0.0
         with contextlib.suppress(psutil.Error):
             processes = psutil.Process(self.keeper).children(recursive=True)
-            if len(processes) > self.limits.processes:
-                raise Stopped(f"started more than {self.limits.processes} processes")
-            before = psutil.Process().memory_info().rss
-            sizes = [process.memory_info().rss - before for process in processes]
-            if sum(size for size in sizes if size > 0) > self.limits.memory:
-                raise Stopped(f"used more than {self.limits.memory >> 20} MB of memory")
+        if len(processes) > self.limits.processes:
+            raise Stopped(f"started more than {self.limits.processes} processes")
+        before = psutil.Process().memory_info().rss
+        for process in processes:
+            with contextlib.suppress(psutil.Error):  # it has ended by now
+                memory += max(0, process.memory_info().rss - before)
+                seconds += sum(process.cpu_times()[:4])
+        if memory > self.limits.memory:
+            raise Stopped(f"used more than {self.limits.memory >> 20} MB of memory")
+        if seconds > BURST + 2 * (time.monotonic() - self.began):
+            raise Stopped("used more than two processors")
 
     def ending(self) -> str:
         """Wait until the process has ended; say how.
 
         Raises:
             ZygoteLost: it was ended by somebody else, and is not to blame.
+            Stopped: it goes on although it has nothing more to send.
         """
-        if not select.select([self.status], [], [], 10)[0]:
-            return "could not be ended"
+        self.limit_time(10)
+        self._wait_for(self.status, select.POLLIN)
         code = os.read(self.status, 32).decode()
         if not code:
             raise ZygoteLost
