@@ -60,13 +60,20 @@ class Run:
         if self.arguments.dry_run:
             self.preview(autograding)
             return
-        incomplete = 0
+        incomplete, beside = 0, dict[str, int]()
         for outcome in self.track(self.outcomes(autograding), "Autograding", len(found)):
             incomplete += not outcome.complete
+            assignment = outcome.submission.assignment
+            beside[assignment] = max(outcome.beside, beside.get(assignment, 0))
             if outcome.notes or not self.console.is_terminal:
                 self.say(_in_words(outcome))
         for assignment in sorted({submission.assignment for submission in found}):
             self.console.print(as_table(by_exercise(self.course, assignment), assignment))
+            if number := beside.get(assignment):
+                self.say(
+                    f"{number} tests of {assignment} ran beside the students' code, which can "
+                    "tamper with them: see SECURITY.md."
+                )
         if incomplete:
             log = self.course.root / "grading.log"
             self.fail(f"{incomplete} of {len(found)} could not be graded in full: see {log}.")

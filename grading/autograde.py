@@ -34,7 +34,8 @@ class Graders(Protocol):
 class Outcome:
     """What came of a submission: a score where there is one, and what there is to say.
 
-    It is complete when all of the submission could be graded.
+    It is complete when all of the submission could be graded; `beside` counts the tests that ran
+    beside the student's code, which could tamper with them.
     """
 
     submission: Submission
@@ -43,6 +44,7 @@ class Outcome:
     max_score: float | None = None
     complete: bool = False
     reused: bool = False
+    beside: int = 0
 
 
 def submissions(course: Course, assignment: str) -> list[Submission]:
@@ -171,6 +173,8 @@ class Autograding:
         record = course.record("graded", assignment, student)
         intake, notes = pending.intake, pending.intake.notes + result.notes
         complete, settled = intake.complete and result.complete, True
+        for trouble in result.log:
+            LOG.error("%s: %s", pending.submission, trouble)
         record.delete()
         with course.workplace() as work, result.stage("gradebook"):
             try:
@@ -183,7 +187,9 @@ class Autograding:
             _annotate(new, course.notebooks(assignment), notes)
             replace_folder(new, folder, work / "old")
         score, max_score = _scores(course, pending) or (None, None)
-        outcome = Outcome(pending.submission, notes, score, max_score, complete)
+        outcome = Outcome(
+            pending.submission, notes, score, max_score, complete, beside=result.beside
+        )
         _write_journal(course, outcome, result)
         if settled:
             facts = {"digest": pending.digest, "notes": notes, "complete": complete}
@@ -293,9 +299,8 @@ def _annotate(folder: Path, names: list[str], notes: list[str]) -> None:
 
 
 def note_cell(notes: list[str]) -> NotebookNode:
-    return new_markdown_cell(
-        "\n".join(["**About this grading**", "", *(f"- {note}" for note in notes)])
-    )
+    text = "\n".join(["**About this grading**", "", *(f"- {note}" for note in notes)])
+    return new_markdown_cell(text, id="about-this-grading")
 
 
 def _record_zero(course: Course, pending: Pending) -> None:

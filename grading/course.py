@@ -247,7 +247,11 @@ class Course:
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[str]:
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
+    # There will be sockets in it, whose paths must be short.
+    place = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
+    with tempfile.TemporaryDirectory(
+        prefix="grading-", dir=place, ignore_cleanup_errors=True
+    ) as folder:
         tempfile.tempdir = folder
         try:
             yield folder
@@ -293,6 +297,7 @@ class _Causes(logging.Handler):
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=1)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told once
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     loggers = [LOG, logging.getLogger("py.warnings")]
     LOG.setLevel(logging.INFO)

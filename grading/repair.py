@@ -36,6 +36,7 @@ def repaired(text: str, original: str) -> NotebookNode:
             notebook.cells = cells + graded
             notebook.metadata = ours.metadata
             notebook.nbformat_minor = max(notebook.nbformat_minor, ours.nbformat_minor)
+            _identify(notebook.cells)
             _, notebook = normalize(notebook)
             nbformat.validate(notebook)
             # A notebook that cannot be written would stop those who come after.
@@ -45,6 +46,15 @@ def repaired(text: str, original: str) -> NotebookNode:
     except Exception as error:
         raise Unrepairable("is not a Jupyter notebook") from error
     return notebook
+
+
+def _identify(cells: list[NotebookNode]) -> None:
+    """Give every cell an identifier of its own, and always the same: nbformat draws random ones."""
+    seen = set()
+    for place, cell in enumerate(cells):
+        if not cell.get("id") or cell.id in seen:
+            cell.id = f"repaired-{place}"
+        seen.add(cell.id)
 
 
 def _check_size(notebook: NotebookNode) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import importlib
 import json
-import logging
 import multiprocessing
 import os
 import pickle
@@ -17,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,11 +114,17 @@ class Job:
 
 @dataclass
 class Result:
-    """What came of a job: notebooks with their outputs, and what there is to say."""
+    """What came of a job: notebooks with their outputs, and what there is to say, to the student
+    as well (`notes`) or only to the instructor (`log`).
+
+    `beside` counts the tests that ran beside the student's code, which could tamper with them.
+    """
 
     notebooks: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
     complete: bool = True
+    beside: int = 0
     level: str = sandbox.NONE
     machine: str = field(default_factory=platform.node)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -189,6 +195,8 @@ class Grading:
             for place, cell in enumerate(notebook.cells)
             if (check := self._check_of(cell))
         }
+        tests = [place for place, cell in enumerate(notebook.cells) if _is_test(cell)]
+        result.beside += len(tests) - len(judged)
         with result.stage("notebook"):
             self._execute(name, notebook, [*judged])
         with result.stage("checks"):
@@ -202,9 +210,7 @@ class Grading:
 
     def _check_of(self, cell: NotebookNode) -> str:
         """Return the name of the check that judges a cell; nothing for any other cell."""
-        marks = cell.metadata.get("nbgrader", {})
-        is_test = cell.cell_type == "code" and marks.get("grade") and not marks.get("solution")
-        name = str(marks.get("grade_id")) if is_test else ""
+        name = str(cell.metadata.nbgrader.grade_id) if _is_test(cell) else ""
         return name if name and find_check(self.job.assignment.checks, name) else ""
 
     def _execute(self, name: str, notebook: NotebookNode, judged: list[int]) -> None:
@@ -275,9 +281,11 @@ class Grading:
             with time_limit(JUDGE_SECONDS, TimeoutError):
                 result = check.refused(reason) if reason else exam.mark(answer, source)
         except Exception as error:  # nothing that a student sends may stop the class
-            logging.getLogger(__name__).exception("%s could not judge", name)
-            result = check.refused(f"The check could not judge it ({type(error).__name__})")
+            text = f"could not judge what came ({type(error).__name__})"
+            result = check.refused(f"The check {text}")
             self.result.complete = False
+            self.result.notes.append(f"{quoted(name)} {text}, so it scores 0.")
+            self.result.log.append(traceback.format_exc())
         points = {"text/plain": repr(float(result.points))}
         return [
             new_output("stream", name="stdout", text=f"{result.message}\n"),
@@ -412,6 +420,11 @@ def _harmless(output: Any) -> NotebookNode | None:
     node = nbformat.from_dict(output)
     nbformat.validate(node, ref="output", version=4)
     return node
+
+
+def _is_test(cell: NotebookNode) -> bool:
+    marks = cell.metadata.get("nbgrader", {})
+    return bool(cell.cell_type == "code" and marks.get("grade") and not marks.get("solution"))
 
 
 @functools.cache

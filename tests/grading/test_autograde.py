@@ -214,6 +214,10 @@ def test_the_points_of_every_exercise_are_shown(alone: Path) -> None:
         assert text in result.out
 
 
+def test_it_is_said_that_tests_can_be_tampered_with(graded: Class) -> None:
+    assert "3 tests of adder ran beside the students' code" in graded.graded.out
+
+
 def test_the_journal_has_a_line_for_every_submission(graded: Class) -> None:
     lines = [json.loads(line) for line in (graded.root / JOURNAL).read_text().splitlines()]
     entries = {line["student"]: line for line in lines}
@@ -237,8 +241,12 @@ def test_the_doctor_names_the_level(alone: Path) -> None:
 TELLS = (
     SOLUTION
     + """
+import contextlib
 import os
-print(dict(os.environ), open("/proc/self/environ").read() if os.path.exists("/proc/self") else "")
+found = dict(os.environ)
+with contextlib.suppress(OSError):
+    found["initial"] = open("/proc/self/environ").read()
+print(found)
 """
 )
 
