@@ -11,10 +11,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Models this small only lose time to a second thread, and results depend on their number.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help environment course test book serve lab release grade mutation notebooks stubs lock clean
+.PHONY: help environment course test book serve lab release grade bench-grading mutation notebooks stubs lock clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 environment: ## set up .venv with the exact versions of requirements.txt
 	@$(PYTHON) tools/environment.py
@@ -53,6 +53,9 @@ grade: environment ## grade submitted/: scores, feedback, grades.csv (one: ASSIG
 	@$(BIN)/python -m grading autograde $(ASSIGNMENT); graded=$$?; \
 	$(BIN)/python -m grading feedback $(ASSIGNMENT) && \
 	$(BIN)/python -m grading export $(ASSIGNMENT) && exit $$graded
+
+bench-grading: environment ## grade 60 submissions with nbgrader, otter-grader and ours (an hour)
+	@$(BIN)/python tools/bench_grading.py
 
 mutation: environment ## grade wrong versions of every reference (one: MODULE=optimizers)
 	@$(BIN)/python tools/mutation.py $(MODULE)

@@ -1,6 +1,8 @@
 """The instructor's command line: `python -m grading release | autograde | feedback | export`."""
 
 import argparse
+import contextlib
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,7 +33,7 @@ class Run:
         self.arguments = arguments
         self.assignments = course.choose(arguments.assignments)
         self.console = Console(markup=False, highlight=False)
-        self.succeeded = True
+        self.succeeded, self.interrupted = True, False
 
     def release(self) -> None:
         for assignment in self.track(self.assignments, "Releasing"):
@@ -140,10 +142,27 @@ class Run:
                 self.fail(f"There is nothing of {student}: is the name right?")
         return [item for item, owner in zip(items, students) if not wanted or owner in wanted]
 
-    def track(self, items: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:
-        if not self.console.is_terminal:
-            return items
-        return track(items, label, total, console=self.console, transient=True)
+    def track(self, items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+        if self.console.is_terminal:
+            items = track(items, label, total, console=self.console, transient=True)
+        for item in items:
+            yield item
+            if self.interrupted:
+                raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Remember Ctrl-C: Python loses the exception when a destructor was just at work."""
+
+        def interrupt(*_: object) -> None:
+            self.interrupted = True
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
@@ -167,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         course = Course(arguments.root)
         run = Run(course, arguments)
-        with course.at_work():
+        with run.interruptible(), course.at_work():
             getattr(run, arguments.command)()
     except GradingError as error:
         print(error, file=sys.stderr)

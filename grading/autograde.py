@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -124,7 +124,10 @@ class Autograding:
         """Return what the gradebook has: scores by student and assignment, and the students."""
         with self.course.gradebook() as gradebook:
             scores = {
-                (entry["student"], assignment): (entry["score"], entry["max_score"])
+                (entry["student"], assignment): (
+                    max(0.0, entry["score"] - entry["late_submission_penalty"]),
+                    entry["max_score"],
+                )
                 for assignment in {submission.assignment for submission in found}
                 for entry in gradebook.submission_dicts(assignment)
             }
@@ -202,12 +205,22 @@ def grade_alone(course: Course, student: str, assignment: str) -> Result:
     """Grade one submission in a pool of its own, and record nothing."""
     folder = course.folder("submitted", assignment, student)
     intake = take_in(course, Submission(student, assignment, folder))
-    job = Job(student, read_assignment(course, assignment), intake.files, course.seed)
+    files = tuple(sorted(intake.files.items()))
+    result = _graded_last(course.root, course.environment, student, assignment, files)
+    return replace(result, notes=intake.notes + result.notes)
+
+
+@functools.lru_cache(maxsize=1)
+def _graded_last(
+    root: Path, _environment: str, student: str, assignment: str, files: tuple[tuple[str, str], ...]
+) -> Result:
+    """Remembered, because nbgrader asks again for every notebook of a submission."""
+    course = Course(root)
+    job = Job(student, read_assignment(course, assignment), dict(files), course.seed)
     with course.at_work(), Pool(course, 1, usable_level(unsafe=False)) as pool:
         ((_, result),) = pool.grade([job])
     if isinstance(result, GradingError):
         raise result
-    result.notes[:0] = intake.notes
     return result
 
 
@@ -323,11 +336,13 @@ def _scores(course: Course, pending: Pending) -> tuple[float, float] | None:
             entry = gradebook.find_submission(assignment, student)
         except MissingEntry:
             return None
-        return entry.score, entry.max_score
+        return max(0.0, entry.score - entry.late_submission_penalty), entry.max_score
 
 
 def _write_journal(course: Course, outcome: Outcome, result: Result) -> None:
-    facts = asdict(outcome) | {
+    facts = asdict(outcome)
+    del facts["reused"]  # nothing that is reused comes here
+    facts |= {
         "submission": str(outcome.submission.folder.relative_to(course.root)),
         "student": outcome.submission.student,
         "assignment": outcome.submission.assignment,

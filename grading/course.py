@@ -236,12 +236,14 @@ class Course:
             lock.seek(0)
             if left := lock.read().strip():
                 shutil.rmtree(left, ignore_errors=True)
-            with _temporary_folder() as folder, _log_to(self.root / "grading.log"):
+            try:
+                with _temporary_folder() as folder, _log_to(self.root / "grading.log"):
+                    lock.truncate(0)
+                    lock.write(folder)
+                    lock.flush()
+                    yield
+            finally:
                 lock.truncate(0)
-                lock.write(folder)
-                lock.flush()
-                yield
-            lock.truncate(0)
 
 
 @contextlib.contextmanager
@@ -299,7 +301,9 @@ def _log_to(path: Path) -> Iterator[None]:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=1)
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told once
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    loggers = [LOG, logging.getLogger("py.warnings")]
+    # What nbgrader's gradebook says of a database error goes to Tornado's.
+    others = ("py.warnings", "tornado.application")
+    loggers = [LOG, *map(logging.getLogger, others)]
     LOG.setLevel(logging.INFO)
     logging.captureWarnings(True)
     for logger in loggers:

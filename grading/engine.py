@@ -3,6 +3,7 @@
 import compileall
 import multiprocessing
 import os
+import signal
 import tempfile
 import threading
 from collections import deque
@@ -130,9 +131,14 @@ class Pool:
         context.set_forkserver_preload(self.preload)
         # Or it makes one of its own, which stays when this process is killed.
         multiprocessing.current_process()._config["tempdir"] = tempfile.gettempdir()  # type: ignore[attr-defined]
-        with environment(self.variables, only=True):
-            # Its environment stays readable in /proc of all that it forks.
-            forkserver.ensure_running()
+        # Ctrl-C is for this process alone: the forkserver would say a page about it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            with environment(self.variables, only=True):
+                # Its environment stays readable in /proc of all that it forks.
+                forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return ProcessPoolExecutor(self.workers, context, worker.begin, (self.settings,))
 
     def _at_once(self, jobs: list[tuple[Job, int]]) -> int:

@@ -380,7 +380,7 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
 
 
 def _drop_rights(sandbox: Sandbox, uid: int, gid: int, paths: list[str]) -> None:
-    _set_limits(sandbox.limits)
+    _set_limits(sandbox.limits, 0 if sandbox.level == FULL else _processes_of(uid))
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     if sandbox.level == FULL and os.geteuid() == 0:
         os.setgroups([])
@@ -397,7 +397,17 @@ def _drop_rights(sandbox: Sandbox, uid: int, gid: int, paths: list[str]) -> None
     _restrict_calls(sandbox.level)
 
 
-def _set_limits(limits: Limits) -> None:
+def _processes_of(uid: int) -> int:
+    """Return how many processes and threads a user has, because the kernel counts them all."""
+    number = 0
+    for process in psutil.pids():
+        with contextlib.suppress(OSError):  # it has ended by now
+            if os.stat(f"/proc/{process}").st_uid == uid:
+                number += len(os.listdir(f"/proc/{process}/task"))
+    return number
+
+
+def _set_limits(limits: Limits, others: int) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if _has_proc() else 1 << 20
     for kind, value in (
         (resource.RLIMIT_AS, pages * resource.getpagesize() + limits.memory),
@@ -407,7 +417,7 @@ def _set_limits(limits: Limits) -> None:
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_NOFILE, 1024),
-        (resource.RLIMIT_NPROC, limits.processes),
+        (resource.RLIMIT_NPROC, limits.processes + others),
     ):
         resource.setrlimit(kind, (value, value))
 

@@ -148,6 +148,7 @@ def begin(settings: Settings) -> None:
     global _zygote, _settings
     sandbox.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # students may use it
     # multiprocessing has put the path of the command here, which may not lead to the course.
     sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
     _settings = settings

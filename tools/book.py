@@ -32,7 +32,16 @@ HTML = BUILD / "html"
 LOG = BUILD / "book.log"
 # What the outputs of a page depend on besides its own code, and what its text does too: the cache
 # and Sphinx look at the page alone.
-OUTPUT_INPUTS = ("course_lib", "solutions", "requirements.txt", "book/appendix/graders.json")
+OUTPUT_INPUTS = (
+    "course_lib",
+    "solutions",
+    "requirements.txt",
+    "book/appendix/graders.json",
+    "book/appendix/grading_speed.json",
+    "grading/engine.py",
+    "nbgrader_config.py",
+    "tools/bench_grading.py",
+)
 PAGE_INPUTS = (
     *OUTPUT_INPUTS,
     "book/_ext",

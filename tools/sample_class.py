@@ -32,8 +32,9 @@ def main() -> int:
     course = Course(root)
     enrol(course)
     hand_in(course)
-    for command in ("autograde", "feedback", "export"):
-        if status := grading([command, "--root", str(root)]):
+    # Our own code needs no sandbox, and macOS has none.
+    for command in (["autograde", "--unsafe"], ["feedback"], ["export"]):
+        if status := grading([*command, "--root", str(root)]):
             return status
     sum_up(root)
     return 0
