@@ -1,6 +1,7 @@
 """Repair: a submitted notebook, with nbgrader's cells as the instructor wrote them."""
 
 import warnings
+from itertools import count
 
 import nbformat
 from nbformat import NotebookNode
@@ -50,10 +51,12 @@ def repaired(text: str, original: str) -> NotebookNode:
 
 def _identify(cells: list[NotebookNode]) -> None:
     """Give every cell an identifier of its own, and always the same: nbformat draws random ones."""
+    taken = {cell.get("id") for cell in cells}
+    fresh = (name for number in count() if (name := f"repaired-{number}") not in taken)
     seen = set()
-    for place, cell in enumerate(cells):
+    for cell in cells:
         if not cell.get("id") or cell.id in seen:
-            cell.id = f"repaired-{place}"
+            cell.id = next(fresh)
         seen.add(cell.id)
 
 

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ipykernel.jsonutil import encode_images, json_clean
 from IPython.core.displayhook import DisplayHook
@@ -127,17 +127,14 @@ class CellTimeout(BaseException):
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float, error: type[BaseException]) -> Iterator[None]:
-    """Raise an error in a block that runs longer, and again every second from then on.
+def time_limit(seconds: float, stop: Callable[[], NoReturn]) -> Iterator[None]:
+    """Call what raises an error in a block that runs longer, again every second from then on.
 
     In students' code only a courtesy, so that the cells after it can run: who takes it away is
     killed from outside.
     """
 
-    def stop(*_: object) -> None:
-        raise error
-
-    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGALRM, lambda *_: stop())
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
@@ -175,14 +172,14 @@ class Shell(InteractiveShell):
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.loop_runner = self._run_in_loop
-        sys.stdout, sys.stderr = self.streams["stdout"], self.streams["stderr"]
 
     def execute(self, source: str, seconds: float) -> None:
         """Run a cell; an error is shown as one also where IPython only prints it, or nothing."""
         self.failed = False
+        sys.stdout, sys.stderr = self.streams["stdout"], self.streams["stderr"]
         error: BaseException | None
         try:
-            with time_limit(seconds, CellTimeout):
+            with time_limit(seconds, self._stop):
                 result = self.run_cell(source, store_history=True)
             error = result.error_before_exec or result.error_in_exec
         except BaseException as raised:  # most likely a time limit after the cell's last line
@@ -219,6 +216,13 @@ class Shell(InteractiveShell):
             for line in process.stdout or ():
                 print(line, end="")
         self.user_ns["_exit_code"] = process.returncode
+
+    def _stop(self) -> NoReturn:
+        self.flush()  # who looks for an endless loop by printing needs it
+        raise CellTimeout
+
+    def ask_exit(self) -> None:
+        """Do nothing: the other cells are still to be run."""
 
     def enable_gui(self, gui: Any = None) -> None:
         """Do nothing: there is no event loop."""

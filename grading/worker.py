@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import nbformat
 from nbformat import NotebookNode
@@ -279,7 +279,7 @@ class Grading:
         source = self.job.files.get(self.job.assignment.module, "")
         try:
             exam = draw(module, name, self.job.seed)[0]
-            with time_limit(JUDGE_SECONDS, TimeoutError):
+            with time_limit(JUDGE_SECONDS, _stop_judging):
                 result = check.refused(reason) if reason else exam.mark(answer, source)
         except Exception as error:  # nothing that a student sends may stop the class
             text = f"could not judge what came ({type(error).__name__})"
@@ -421,6 +421,10 @@ def _harmless(output: Any) -> NotebookNode | None:
     node = nbformat.from_dict(output)
     nbformat.validate(node, ref="output", version=4)
     return node
+
+
+def _stop_judging() -> NoReturn:
+    raise TimeoutError
 
 
 def _is_test(cell: NotebookNode) -> bool:
