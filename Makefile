@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 .PHONY: help environment course test book serve lab release grade bench-grading mutation notebooks stubs lock clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 environment: ## set up .venv with the exact versions of requirements.txt
 	@$(PYTHON) tools/environment.py

@@ -124,12 +124,12 @@ class Autograding:
         """Return what the gradebook has: scores by student and assignment, and the students."""
         with self.course.gradebook() as gradebook:
             scores = {
-                (entry["student"], assignment): (
-                    max(0.0, entry["score"] - entry["late_submission_penalty"]),
-                    entry["max_score"],
+                (entry.student.id, assignment): (
+                    max(0.0, entry.score - entry.late_submission_penalty),
+                    entry.max_score,
                 )
                 for assignment in {submission.assignment for submission in found}
-                for entry in gradebook.submission_dicts(assignment)
+                for entry in gradebook.assignment_submissions(assignment)
             }
             return scores, {student.id for student in gradebook.students}
 
