@@ -4,9 +4,9 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -63,12 +63,13 @@ class Run:
             self.preview(autograding)
             return
         incomplete, beside = 0, dict[str, int]()
-        for outcome in self.track(self.outcomes(autograding), "Autograding", len(found)):
-            incomplete += not outcome.complete
-            assignment = outcome.submission.assignment
-            beside[assignment] = max(outcome.beside, beside.get(assignment, 0))
-            if outcome.notes or not self.console.is_terminal:
-                self.say(_in_words(outcome))
+        with contextlib.closing(self.outcomes(autograding)) as outcomes:
+            for outcome in self.track(outcomes, "Autograding", len(found)):
+                incomplete += not outcome.complete
+                assignment = outcome.submission.assignment
+                beside[assignment] = max(outcome.beside, beside.get(assignment, 0))
+                if outcome.notes or not self.console.is_terminal:
+                    self.say(_in_words(outcome))
         for assignment in sorted({submission.assignment for submission in found}):
             self.console.print(as_table(by_exercise(self.course, assignment), assignment))
             if number := beside.get(assignment):
@@ -80,7 +81,7 @@ class Run:
             log = self.course.root / "grading.log"
             self.fail(f"{incomplete} of {len(found)} could not be graded in full: see {log}.")
 
-    def outcomes(self, autograding: Autograding) -> Iterator[Outcome]:
+    def outcomes(self, autograding: Autograding) -> Generator[Outcome]:
         yield from autograding.kept
         if not autograding.pending:
             return
@@ -152,16 +153,22 @@ class Run:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Remember Ctrl-C: Python loses the exception when a destructor was just at work."""
+        """Remember Ctrl-C: Python prints and forgets it when a destructor was just at work."""
 
         def interrupt(*_: object) -> None:
             self.interrupted = True
             raise KeyboardInterrupt
 
+        def forget(lost: Any) -> None:
+            if lost.exc_type is not KeyboardInterrupt:
+                sys.__unraisablehook__(lost)
+
         before = signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = forget
         try:
             yield
         finally:
+            sys.unraisablehook = sys.__unraisablehook__
             signal.signal(signal.SIGINT, before)
 
     def say(self, text: str) -> None:

@@ -14,7 +14,14 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from nbgrader.api import MissingEntry
 from nbgrader.utils import find_all_files
 
-from grading.course import LOG, Course, GradingError, replace_folder, write_atomically
+from grading.course import (
+    LOG,
+    Course,
+    GradebookError,
+    GradingError,
+    replace_folder,
+    write_atomically,
+)
 from grading.engine import Pool, usable_level
 from grading.intake import TIMESTAMP, Intake, Submission, take_in
 from grading.release import is_current
@@ -181,7 +188,12 @@ class Autograding:
         record.delete()
         with course.workplace() as work, result.stage("gradebook"):
             try:
-                _let_nbgrader_score(course, pending, result, work)
+                try:
+                    _let_nbgrader_score(course, pending, result, work)
+                except GradebookError:  # another run may have made the same entry just now
+                    _let_nbgrader_score(course, pending, result, work)
+            except GradebookError:
+                raise
             except GradingError as error:
                 complete = settled = False
                 notes.append(f"nbgrader could not grade this, so it scores 0. {error}")

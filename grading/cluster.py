@@ -1,9 +1,11 @@
 """Grading on more than one machine, with Dask: `python -m grading autograde --cluster ADDRESS`.
 
-ADDRESS is that of a Dask scheduler. Every machine of the cluster has the same course in the same
-folder, with the same versions of what it needs, and runs a `dask worker`; so many submissions are
-graded on it at once as its worker has threads. After a change of the course, start the workers
-again. Only the process that was started with `--cluster` writes to the gradebook.
+ADDRESS is that of a Dask scheduler: one that `dask scheduler` started, or the `scheduler_address`
+of one of Dask's ready-made clusters, for instance SSHCluster, or SLURMCluster of dask-jobqueue.
+Every machine has the same course in the same folder, the same versions of what it needs, and one
+`dask worker`; so many submissions are graded on it at once as its worker has threads. After a
+change of the course, start the workers again. Only the process that was started with `--cluster`
+writes to the gradebook.
 
 Dask sends pickles: whoever reaches a scheduler or a worker can run code there, and a worker knows
 the hidden tests and the secret seed. So use machines that you trust, and have Dask encrypt
@@ -45,6 +47,7 @@ except ImportError as error:
 PATIENCE = 15
 """Seconds that a scheduler, or the first worker, may take to be there."""
 COURSE = "the course or Python"
+"""What differs where no package does."""
 
 
 class Cluster:
@@ -74,6 +77,11 @@ class Cluster:
                 f"No Dask scheduler answers at {self.address}: start one with `dask scheduler`, "
                 "and give the address that it prints."
             ) from error
+        except TypeError as error:
+            raise GradingError(
+                f"{self.address} is encrypted: name the certificates in Dask's configuration, "
+                "under `distributed.comm.tls`."
+            ) from error
 
     def _wait_for_workers(self) -> None:
         try:
@@ -94,7 +102,7 @@ class Cluster:
             ) from error
 
     def _release(self) -> None:
-        with contextlib.suppress(OSError):  # the scheduler may be gone, and its workers with it
+        with contextlib.suppress(Exception):  # a machine that is gone has no pool
             self.client.unregister_worker_plugin(self.machine.name)
 
     def grade(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | GradingError]]:
@@ -103,50 +111,46 @@ class Cluster:
         Raises:
             GradingError: the cluster is gone, or one of its machines must not grade this course.
         """
+        try:
+            yield from self._grade(jobs)
+        except (CancelledError, OSError) as error:
+            raise GradingError(
+                f"The scheduler at {self.address} is gone. What was finished is kept: "
+                "start it and its workers, and run this again."
+            ) from error
+
+    def _grade(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | GradingError]]:
         waiting = deque(jobs)
         running: dict[Future, Job] = {}
         while waiting or running:
-            places = self._places()
+            # One ahead for each thread, so that none has to wait for the collector.
+            places = max(1, 2 * sum(self.client.nthreads().values()))
             while waiting and len(running) < places:
                 job = waiting.popleft()
-                running[self._submit(job)] = job
-            for future in self._ended(running):
-                yield running.pop(future), self._result(future)
+                future = self.client.submit(
+                    grade, job, self.machine.name, pure=False, retries=ATTEMPTS - 1
+                )
+                running[future] = job
+            for future in self._ended([*running]):
+                yield running.pop(future), _result(future)
 
-    def _places(self) -> int:
-        """Return how many jobs to have in work: one ahead for each machine, so that none waits."""
-        threads = self.client.nthreads()
-        return max(1, sum(threads.values()) + len(threads))
-
-    def _submit(self, job: Job) -> Future:
-        return self.client.submit(grade, job, self.machine.name, pure=False, retries=ATTEMPTS - 1)
-
-    def _ended(self, running: Iterable[Future]) -> set[Future]:
+    def _ended(self, running: list[Future]) -> set[Future]:
         while True:
             try:
-                return wait([*running], timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+                return wait(running, timeout=PATIENCE, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 self._wait_for_workers()
-            except CancelledError as error:
-                raise self._lost() from error
 
-    def _result(self, future: Future) -> Result | GradingError:
-        try:
-            return future.result()
-        except GradingError:
-            raise
-        except CancelledError as error:
-            raise self._lost() from error
-        except KilledWorker:
-            return GradingError("Its Dask worker died again and again. Is there enough memory?")
-        except Exception as error:
-            return GradingError(f"{type(error).__name__}: {error}")
 
-    def _lost(self) -> GradingError:
-        return GradingError(
-            f"The scheduler at {self.address} is gone. What was finished is kept: "
-            "start it and its workers, and run this again."
-        )
+def _result(future: Future) -> Result | GradingError:
+    try:
+        return future.result()
+    except (CancelledError, GradingError):
+        raise
+    except KilledWorker:
+        return GradingError("Its Dask worker died again and again. Is there enough memory?")
+    except Exception as error:
+        return GradingError(f"{type(error).__name__}: {error}")
 
 
 def grade(job: Job, machine: str) -> Result | GradingError:
@@ -216,7 +220,12 @@ class Machine(WorkerPlugin):
 
     async def teardown(self, worker: Worker) -> None:
         self.over = True
-        await asyncio.to_thread(self.process.communicate)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.communicate(timeout=PATIENCE)  # closes its standard input
+        self.process.kill()
         self.folder.cleanup()
 
 

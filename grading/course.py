@@ -24,6 +24,7 @@ from nbgrader.api import Gradebook
 from nbgrader.converters.base import BaseConverter, NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import find_all_files
+from sqlalchemy.exc import SQLAlchemyError
 from traitlets import Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
@@ -35,6 +36,10 @@ LOG = logging.getLogger("traitlets")
 
 class GradingError(Exception):
     """Something that the instructor can put right; the text says how."""
+
+
+class GradebookError(GradingError):
+    """The database did not do its work, so nothing can be said of the submission."""
 
 
 class UsageError(GradingError):
@@ -203,6 +208,7 @@ class Course:
         """Run one of nbgrader's converters, with some of nbgrader's steps in other folders.
 
         Raises:
+            GradebookError: its database failed.
             GradingError: it failed; the text is the cause, and the log has the rest.
         """
         directory = self._course_directory(assignment_id=assignment, student_id=student)
@@ -213,7 +219,10 @@ class Course:
         try:
             converter(coursedir=directory, config=self.config, force=True, **traits).start()
         except NbGraderException as error:
-            raise GradingError(causes.last or str(error)) from error
+            kind = GradebookError if causes.in_database else GradingError
+            raise kind(causes.last or str(error)) from error
+        except SQLAlchemyError as error:
+            raise GradebookError(str(error)) from error
         except Exception as error:
             LOG.exception("nbgrader failed")
             raise GradingError(f"{type(error).__name__}: {error}") from error
@@ -289,11 +298,13 @@ class _Causes(logging.Handler):
     """Keeps the last exception that nbgrader logs: what it raises only says to read the log."""
 
     last = ""
+    in_database = False
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip()
         if text.startswith("Traceback"):
             self.last = text.splitlines()[-1]
+            self.in_database = "sqlalchemy.exc." in text
 
 
 @contextlib.contextmanager

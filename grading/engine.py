@@ -69,7 +69,7 @@ class Engine(Configurable):
 class Pool:
     """Workers on this machine. Leave it, and they are gone."""
 
-    lock = threading.Lock()
+    lock = threading.RLock()
     """Held while one starts or ends: all of a process share its environment and forkserver."""
     open = 0
 

@@ -1,15 +1,16 @@
 """Repair: a submitted notebook, with nbgrader's cells as the instructor wrote them."""
 
 import warnings
-from itertools import count
+from copy import deepcopy
 
 import nbformat
 from nbformat import NotebookNode
 from nbformat.validator import normalize
 
 MOST_CELLS = 1000
-LONGEST_CELL = 100_000
-"""Characters. Students stay far below both; far above, those who read the notebook get stuck."""
+LONGEST_NOTEBOOK = 1_000_000
+LONGEST_CELL = {"code": 100_000, "markdown": 10_000, "raw": 10_000}
+"""Characters. Students stay far below; far above, what makes pages of notebooks gets stuck."""
 
 
 class Unrepairable(Exception):
@@ -36,8 +37,7 @@ def repaired(text: str, original: str) -> NotebookNode:
             graded = [cell for cell in missing.values() if _is_marked(cell)]
             notebook.cells = cells + graded
             notebook.metadata = ours.metadata
-            notebook.nbformat_minor = max(notebook.nbformat_minor, ours.nbformat_minor)
-            _identify(notebook.cells)
+            _identify(notebook)
             _, notebook = normalize(notebook)
             nbformat.validate(notebook)
             # A notebook that cannot be written would stop those who come after.
@@ -49,22 +49,23 @@ def repaired(text: str, original: str) -> NotebookNode:
     return notebook
 
 
-def _identify(cells: list[NotebookNode]) -> None:
-    """Give every cell an identifier of its own, and always the same: nbformat draws random ones."""
-    taken = {cell.get("id") for cell in cells}
-    fresh = (name for number in count() if (name := f"repaired-{number}") not in taken)
-    seen = set()
-    for cell in cells:
-        if not cell.get("id") or cell.id in seen:
-            cell.id = next(fresh)
-        seen.add(cell.id)
+def _identify(notebook: NotebookNode) -> None:
+    """Give every cell an identifier, always the same: nbformat draws random ones."""
+    notebook.nbformat_minor = max(notebook.nbformat_minor, nbformat.current_nbformat_minor)
+    # nbformat makes one cell of two when it reads the oldest notebooks.
+    notebook.cells = [deepcopy(cell) for cell in notebook.cells]
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{place}"
 
 
 def _check_size(notebook: NotebookNode) -> None:
     if len(notebook.cells) > MOST_CELLS:
         raise Unrepairable(f"has more than {MOST_CELLS} cells")
-    if any(len(cell.source) > LONGEST_CELL for cell in notebook.cells):
-        raise Unrepairable(f"has a cell of more than {LONGEST_CELL} characters")
+    for cell in notebook.cells:
+        if len(cell.source) > (limit := LONGEST_CELL[cell.cell_type]):
+            raise Unrepairable(f"has a {cell.cell_type} cell of more than {limit} characters")
+    if sum(len(cell.source) for cell in notebook.cells) > LONGEST_NOTEBOOK:
+        raise Unrepairable(f"has more than {LONGEST_NOTEBOOK} characters")
 
 
 def _cells_of_nbgrader(notebook: NotebookNode) -> dict[str, NotebookNode]:

@@ -77,15 +77,18 @@ def serve(channel: socket.socket) -> None:
         os.makedirs(folder, exist_ok=True)
     for package in task.packages:
         os.symlink(package, f"{PACKAGES}/{os.path.basename(package)}")
-    for name in ("IPYTHONDIR", "PYTHONPATH"):
+    for name in ("IPYTHONDIR", "PYTHONPATH", "TORCHINDUCTOR_CACHE_DIR"):
         os.environ.pop(name, None)  # where the instructor's files lie is nobody's business
     sys.path[:0] = [os.path.abspath(task.folder), os.path.abspath(PACKAGES)]
     os.chdir(task.folder)
     os.environ.update(task.variables)
     tempfile.tempdir = None
+    # The same submission gets the same points.
     random.seed(0)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
     task.work.run(channel.sendall)
 
 
@@ -183,7 +186,7 @@ class Shell(InteractiveShell):
                 result = self.run_cell(source, store_history=True)
             error = result.error_before_exec or result.error_in_exec
         except BaseException as raised:  # most likely a time limit after the cell's last line
-            error = raised
+            error, self.failed = raised, False  # nobody has shown it
         if error is not None and not self.failed:
             self._showtraceback(type(error), error, traceback.format_exception_only(error))
         self.flush()

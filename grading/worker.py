@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -41,7 +42,7 @@ LONGEST_TEXT = 100_000
 SHOWN = {
     "text/plain": LONGEST_TEXT,
     "text/html": 10 * LONGEST_TEXT,
-    "text/markdown": LONGEST_TEXT,
+    "text/markdown": 10_000,
     "text/latex": LONGEST_TEXT,
     "image/png": LONGEST_LINE,
     "image/jpeg": LONGEST_LINE,
@@ -50,7 +51,11 @@ SHOWN = {
 }
 """The kinds of output that are kept, those that a page shows and does not run, and the most
 characters of each."""
-UNREADABLE = "What this cell sent cannot be read as an output."
+LOST_OUTPUT = new_output(
+    "error", ename="OutputLost", traceback=["What this cell sent cannot be read as an output."]
+)
+MOST_MARKDOWN = 100_000
+"""Characters of Markdown that a notebook shows, because it is slow to turn into a page."""
 MOST_OUTPUTS = 1000
 """So many outputs of a cell are kept."""
 JUDGE_SECONDS = 60.0
@@ -325,6 +330,7 @@ class Events:
         self.named: dict[str, NotebookNode] = {}
         self.clear_first = False
         self.count = 0
+        self.markdown = MOST_MARKDOWN
         self.done = self.late = False
 
     def take(self, line: bytes) -> bool:
@@ -333,7 +339,7 @@ class Events:
             event = json.loads(line)
             output = _harmless(event.get("output"))
         except Exception:  # it may have been the error of a test, so it must not get lost
-            event, output = {}, new_output("error", ename="OutputLost", traceback=[UNREADABLE])
+            event, output = {}, deepcopy(LOST_OUTPUT)
         if event.get("done"):
             self.done, self.left = True, []
         elif event.get("cell") in self.left:
@@ -381,6 +387,9 @@ class Events:
             outputs.pop()  # nbgrader scores by these
         if output.output_type == "execute_result":
             output.execution_count = self.count
+        self.markdown -= len(output.get("data", {}).get("text/markdown", ""))
+        if self.markdown < 0 and "data" in output:
+            output.data.pop("text/markdown", None)
         self.late |= output.output_type == "error" and output.ename == TIME_LIMIT
         outputs.append(output)
 
@@ -416,7 +425,8 @@ def _harmless(output: Any) -> NotebookNode | None:
     elif output["output_type"] == "stream":
         output["text"] = output["text"][:LONGEST_TEXT] + ""  # a list is no text here
     elif output["output_type"] == "error":
-        output["evalue"] = output["evalue"][:LONGEST_TEXT]
+        for name in ("ename", "evalue"):
+            output[name] = output[name][:LONGEST_TEXT]
         output["traceback"] = [line[:LONGEST_TEXT] for line in output["traceback"][:100]]
     node = nbformat.from_dict(output)
     nbformat.validate(node, ref="output", version=4)

@@ -150,7 +150,9 @@ class Run:
             *lines, rest = (rest + data).split(b"\n")
             if any(len(line) > LONGEST_LINE for line in (rest, *lines)):
                 raise Stopped(f"sent more than {LONGEST_LINE // 1_000_000} MB in one output")
-            yield from lines
+            for line in lines:
+                yield line
+                self._check_time()
 
     def _wait_for(self, file: socket.socket | int, event: int) -> None:
         poller = select.poll()
@@ -158,12 +160,16 @@ class Run:
         ready = False
         while not ready:
             # Also when there is always something to read: it may be sent to keep us busy.
-            if (now := time.monotonic()) > self.deadline:
-                raise Stopped("was still running at its time limit")
+            now = self._check_time()
             if now > self.next_look:
                 self._look()
                 self.next_look = time.monotonic() + TICK
             ready = bool(poller.poll(min(TICK, self.deadline - now) * 1000))
+
+    def _check_time(self) -> float:
+        if (now := time.monotonic()) > self.deadline:
+            raise Stopped("was still running at its time limit")
+        return now
 
     def _look(self) -> None:
         """Stop a run that uses too much in all its processes together."""
