@@ -68,7 +68,7 @@ def _rebuilt(value: Any, tensors: dict[str, Tensor], depth: int) -> Any:
         ((kind, inner),) = value.items()
         if kind == "tensor":
             return tensors[inner]
-        if kind == "dict":
+        if kind == "dict" and isinstance(inner, dict):
             return {key: _rebuilt(item, tensors, depth + 1) for key, item in inner.items()}
         raise ValueError(kind)
     if isinstance(value, list):

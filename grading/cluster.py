@@ -245,7 +245,6 @@ def serve(descriptors: list[int]) -> None:
     except GradingError as error:
         lanes[0].send(f"{platform.node()} cannot grade. {error}")
         return
-    Pool.lock = threading.RLock()
     with contextlib.ExitStack() as stack:
         # One worker each: when it dies, no neighbour's job dies with it.
         pools = [stack.enter_context(Pool(course, 1, level)) for _ in lanes]

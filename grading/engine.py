@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from traitlets import Integer, List, Unicode
@@ -123,6 +123,9 @@ class Pool:
         with Pool.lock:
             Pool.open -= 1
             if not Pool.open:
+                # Its end would wait for that of a worker that was being started just now.
+                if server := forkserver._forkserver._forkserver_pid:  # type: ignore[attr-defined]
+                    os.kill(server, signal.SIGKILL)
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
                 multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
 
@@ -131,14 +134,15 @@ class Pool:
         context.set_forkserver_preload(self.preload)
         # Or it makes one of its own, which stays when this process is killed.
         multiprocessing.current_process()._config["tempdir"] = tempfile.gettempdir()  # type: ignore[attr-defined]
-        # Ctrl-C is for this process alone: the forkserver would say a page about it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            with environment(self.variables, only=True):
-                # Its environment stays readable in /proc of all that it forks.
+        # Its environment stays readable in /proc of all that it forks.
+        with environment(self.variables, only=True):
+            resource_tracker.ensure_running()  # before, because it unblocks what is blocked
+            # Ctrl-C is for this process alone: the forkserver would say a page about it.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
                 forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return ProcessPoolExecutor(self.workers, context, worker.begin, (self.settings,))
 
     def _at_once(self, jobs: list[tuple[Job, int]]) -> int:
