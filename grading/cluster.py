@@ -245,14 +245,15 @@ def serve(descriptors: list[int]) -> None:
     except GradingError as error:
         lanes[0].send(f"{platform.node()} cannot grade. {error}")
         return
-    with contextlib.ExitStack() as stack:
+    with contextlib.suppress(EOFError), contextlib.ExitStack() as stack:
         # One worker each: when it dies, no neighbour's job dies with it.
         pools = [stack.enter_context(Pool(course, 1, level)) for _ in lanes]
         lanes[0].send("")
         for lane, pool in zip(lanes, pools):
             threading.Thread(target=_serve_lane, args=(lane, pool), daemon=True).start()
         sys.stdin.read()
-        Pool.lock.acquire()  # or a lane would start another worker for the one that it lost
+        Pool.lock.acquire()  # or a lane would start another worker for the one that it loses now
+        raise EOFError  # or the pools would wait for what is running
     shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
     os._exit(0)  # without waiting for the lanes
 

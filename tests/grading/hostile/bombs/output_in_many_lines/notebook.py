@@ -1,0 +1,2 @@
+for number in range(3_000_000):
+    print(number)
