@@ -312,9 +312,8 @@ def _log_to(path: Path) -> Iterator[None]:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=1)
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told once
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    # What nbgrader's gradebook says of a database error goes to Tornado's.
-    others = ("py.warnings", "tornado.application")
-    loggers = [LOG, *map(logging.getLogger, others)]
+    # And what others say of what fails, as Tornado's and SQLAlchemy's do for a gradebook.
+    loggers = [LOG, logging.getLogger()]
     LOG.setLevel(logging.INFO)
     logging.captureWarnings(True)
     for logger in loggers:

@@ -365,6 +365,9 @@ class Events:
         self, cell: NotebookNode, output: NotebookNode, name: Any, update: Any
     ) -> None:
         """Add an output to a cell, or put it in the place of an earlier one of the same name."""
+        self.markdown -= len(output.get("data", {}).get("text/markdown", ""))
+        if self.markdown < 0 and "data" in output:
+            output.data.pop("text/markdown", None)
         if isinstance(name, str) and output.output_type == "display_data":
             # Of several with one name only the last: nobody shall keep us busy with them.
             before = self.named.get(name, output)
@@ -387,9 +390,6 @@ class Events:
             outputs.pop()  # nbgrader scores by these
         if output.output_type == "execute_result":
             output.execution_count = self.count
-        self.markdown -= len(output.get("data", {}).get("text/markdown", ""))
-        if self.markdown < 0 and "data" in output:
-            output.data.pop("text/markdown", None)
         self.late |= output.output_type == "error" and output.ename == TIME_LIMIT
         outputs.append(output)
 
