@@ -209,6 +209,16 @@ def test_what_was_printed_before_an_error_stays(show: Show) -> None:
     assert error_of(outputs) == ("ZeroDivisionError", "division by zero")
 
 
+def test_leaving_is_no_error(show: Show) -> None:
+    assert show("exit()", "quit()", "print('goes on')").cells == [[], [], [printed("goes on\n")]]
+
+
+def test_a_stream_that_is_taken_away_is_back_in_the_next_cell(show: Show) -> None:
+    shown = show("import sys\nsys.stdout = sys.stderr = None", "print('one')", "1 / 0")
+    assert shown.cells[:2] == [[], [printed("one\n")]]
+    assert error_of(shown.cells[2])[0] == "ZeroDivisionError"
+
+
 # --- what Jupyter adds to Python ------------------------------------------------------------------
 
 
@@ -279,6 +289,12 @@ while True:
         pass
 """
 DEAF = "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass"
+
+
+def test_what_was_printed_before_a_hang_is_shown(show: Show) -> None:
+    outputs = show(f"print('before')\n{STUBBORN}").cells[0]
+    assert outputs[0] == printed("before\n")
+    assert error_of(outputs)[0] == KERNEL_LOST
 
 
 @pytest.mark.parametrize(
