@@ -416,7 +416,7 @@ def _set_limits(limits: Limits, others: int) -> None:
         (resource.RLIMIT_FSIZE, limits.disk),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
-        (resource.RLIMIT_NOFILE, 1024),
+        (resource.RLIMIT_NOFILE, 256),
         (resource.RLIMIT_NPROC, limits.processes + others),
     ):
         resource.setrlimit(kind, (value, value))

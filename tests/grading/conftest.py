@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from toy_course import (
-    SOLUTION,
-    STUB,
+    MODULES,
     Class,
     add_students,
     answer_double,
@@ -19,35 +18,6 @@ from toy_course import (
     skip_tests,
     write_course,
 )
-
-STUBBORN = """while True:
-        try:
-            time.sleep(1)
-        except BaseException:
-            pass"""
-
-MODULES = {
-    "empty": None,
-    "reference": SOLUTION,
-    "partial": STUB.replace(
-        'raise NotImplementedError("your turn: subtract")', "return abs(a - b)"
-    ),
-    "syntax": "def add(a, b:",
-    "endless": SOLUTION.replace("total = a + b", "while True: total = a + b"),
-    "stubborn": "import time\n" + SOLUTION.replace("return a - b", STUBBORN),
-    "killed": SOLUTION.replace("return a - b", "import os; os.write(1, b'noise'); os._exit(1)"),
-    "noisy": SOLUTION.replace("return a - b", "import warnings; warnings.warn('!'); return a - b"),
-    "no_notebook": SOLUTION,
-    "no_module": SOLUTION,
-    "not_json": SOLUTION,
-    "linked": None,
-    "shadow": None,
-    "stranger": SOLUTION,
-    "deleted": SOLUTION,
-    "doubled": SOLUTION,
-    "skipping": None,
-    "corrupt": SOLUTION,
-}
 
 FAKE_TOY = """
 class checks:

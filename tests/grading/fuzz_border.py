@@ -12,7 +12,9 @@ import atheris
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = map(str, [REPOSITORY, REPOSITORY / "tests/grading", REPOSITORY / "tests/exercises"])
 
-with atheris.instrument_imports(include=["course_lib.border", "grading", "nbformat", "safetensors"]):
+MEASURED = ["course_lib.border", "grading", "nbformat", "safetensors"]
+
+with atheris.instrument_imports(include=MEASURED):
     import test_answers
     import test_border
 

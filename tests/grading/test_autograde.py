@@ -8,6 +8,7 @@ import pytest
 from toy_course import (
     JUDGED,
     MAX_SCORE,
+    MODULES,
     SOLUTION,
     STUB,
     Class,
@@ -19,7 +20,6 @@ from toy_course import (
     run,
 )
 
-from conftest import MODULES
 from grading import sandbox
 from grading.autograde import JOURNAL
 from grading.course import Course

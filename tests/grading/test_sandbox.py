@@ -868,7 +868,7 @@ def test_no_process_is_left(inside: Inside, function: Callable) -> None:
     assert inside.processes() == []
 
 
-def test_nor_of_many(level: str) -> None:
+def test_many_processes_are_ended_too(level: str) -> None:
     with in_a_sandbox(Sandbox(level, (), Limits(processes=600))) as inside:
         inside(fork_at_most, 400, seconds=2)
         assert inside.processes() == []

@@ -118,6 +118,36 @@ def subtract(a, b):
     raise NotImplementedError("your turn: subtract")
 """
 
+STUBBORN = """while True:
+        try:
+            time.sleep(1)
+        except BaseException:
+            pass"""
+
+MODULES = {
+    "empty": None,
+    "reference": SOLUTION,
+    "partial": STUB.replace(
+        'raise NotImplementedError("your turn: subtract")', "return abs(a - b)"
+    ),
+    "syntax": "def add(a, b:",
+    "endless": SOLUTION.replace("total = a + b", "while True: total = a + b"),
+    "stubborn": "import time\n" + SOLUTION.replace("return a - b", STUBBORN),
+    "killed": SOLUTION.replace("return a - b", "import os; os.write(1, b'noise'); os._exit(1)"),
+    "noisy": SOLUTION.replace("return a - b", "import warnings; warnings.warn('!'); return a - b"),
+    "no_notebook": SOLUTION,
+    "no_module": SOLUTION,
+    "not_json": SOLUTION,
+    "linked": None,
+    "shadow": None,
+    "stranger": SOLUTION,
+    "deleted": SOLUTION,
+    "doubled": SOLUTION,
+    "skipping": None,
+    "corrupt": SOLUTION,
+}
+"""The modules that the students of the graded class hand in."""
+
 DOUBLE = "def double(a):\n    ### BEGIN SOLUTION\n    return 2 * a\n    ### END SOLUTION"
 
 MAX_SCORE = 6
