@@ -255,6 +255,8 @@ def test_requirements_cover_the_project(machine: dict[str, str]) -> None:
     extras = project["optional-dependencies"].values()
     for line in [*project["dependencies"], *(line for extra in extras for line in extra)]:
         wanted = Requirement(line)
+        if wanted.marker and not wanted.marker.evaluate(machine):
+            continue
         assert wanted.specifier.contains(pins[wanted.name.lower()]), line
 
 
@@ -267,4 +269,4 @@ def test_environment_is_what_requirements_say() -> None:
 def test_make_lists_every_target() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     [phony] = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert re.findall(r"^  make (\w+)", shown, re.MULTILINE) == phony.split()[1:]
+    assert re.findall(r"^  make (\S+)", shown, re.MULTILINE) == phony.split()[1:]
