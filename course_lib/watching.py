@@ -8,6 +8,7 @@ import ast
 import builtins
 import contextlib
 import copy
+import functools
 import importlib
 import inspect
 import json
@@ -242,13 +243,14 @@ class TorchCalls(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@functools.lru_cache(maxsize=1)
 def search(source: str, module: str) -> str | None:
     """Return a sentence without its full stop about the first way round the watch in a source.
 
     The watch runs beside the code that it watches; this reads the text, where nothing runs.
     """
     try:
-        tree = ast.parse(source)
+        tree = ast.parse(source.encode())  # bytes: a comment may name another encoding
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # it cannot be imported either, which is told elsewhere
     aliases = {

@@ -24,8 +24,8 @@ from grading.course import (
 )
 from grading.engine import Pool, usable_level
 from grading.intake import TIMESTAMP, Intake, Submission, take_in
+from grading.jobs import Assignment, Job, Result
 from grading.release import is_current
-from grading.worker import Assignment, Job, Result
 
 JOURNAL = "grading.jsonl"
 """One line of JSON for each submission that was graded, with the seconds of every stage."""

@@ -33,7 +33,7 @@ from typing import Any
 
 from grading.course import Course, GradingError, UsageError
 from grading.engine import ATTEMPTS, Pool, usable_level
-from grading.worker import Job, Result
+from grading.jobs import Job, Result
 
 try:
     from distributed import CancelledError, Client, Future, Worker, WorkerPlugin, get_worker, wait

@@ -18,8 +18,8 @@ from traitlets.config import Configurable
 
 from grading import sandbox, worker
 from grading.course import Course, GradingError, environment
-from grading.sandbox import Limits, Sandbox
-from grading.worker import Job, Result, Settings
+from grading.jobs import Job, Result, Settings
+from grading.sandbox import Limits, Sandbox, SandboxError
 
 KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ")
 """Environment variables that workers may see; no token of a hub or a cloud is among them."""
@@ -71,7 +71,7 @@ class Pool:
 
     lock = threading.RLock()
     """Held while one starts or ends: all of a process share its environment and forkserver."""
-    open = 0
+    in_use = 0
 
     def __init__(self, course: Course, workers: int, level: str) -> None:
         engine = Engine(config=course.config)
@@ -108,8 +108,8 @@ class Pool:
             # Or every run would compile it again, because it can write nothing there.
             compileall.compile_dir(package, quiet=2)
         with Pool.lock:
-            Pool.open += 1
             self.executor = self._start()
+            Pool.in_use += 1
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
@@ -121,8 +121,8 @@ class Pool:
             process.kill()
         self.executor.shutdown()
         with Pool.lock:
-            Pool.open -= 1
-            if not Pool.open:
+            Pool.in_use -= 1
+            if not Pool.in_use:
                 # Its end would wait for that of a worker that was being started just now.
                 if server := forkserver._forkserver._forkserver_pid:  # type: ignore[attr-defined]
                     os.kill(server, signal.SIGKILL)
@@ -178,6 +178,8 @@ class Pool:
                     else:
                         text = f"Its worker died {attempt} times. Is there enough memory?"
                         yield job, GradingError(text)
+                except SandboxError as error:
+                    yield job, GradingError(f"No sandbox could be set up: {error}.")
                 except Exception as error:
                     yield job, GradingError(f"{type(error).__name__}: {error}")
 

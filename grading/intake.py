@@ -10,7 +10,7 @@ from typing import NamedTuple
 from nbgrader.utils import find_all_files, parse_utc
 
 from grading.course import Course
-from grading.worker import quoted
+from grading.jobs import quoted
 
 TIMESTAMP = "timestamp.txt"
 

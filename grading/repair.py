@@ -7,6 +7,8 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.validator import normalize
 
+MOST_BRACKETS = 100_000
+"""Every list and dictionary of a notebook takes thousands of bytes before it is written again."""
 MOST_CELLS = 1000
 LONGEST_NOTEBOOK = 1_000_000
 LONGEST_CELL = {"code": 100_000, "markdown": 10_000, "raw": 10_000}
@@ -31,6 +33,8 @@ def repaired(text: str, original: str) -> NotebookNode:
     missing = _cells_of_nbgrader(ours)
     try:
         with warnings.catch_warnings(action="ignore"):  # whatever is wrong with it is repaired
+            if text.count("{") + text.count("[") > MOST_BRACKETS:
+                raise Unrepairable("has too many parts")
             notebook = nbformat.reads(text, as_version=4)
             _check_size(notebook)
             cells = [_restored(cell, missing) for cell in reversed(notebook.cells)][::-1]
@@ -61,9 +65,6 @@ def _identify(notebook: NotebookNode) -> None:
 def _check_size(notebook: NotebookNode) -> None:
     if len(notebook.cells) > MOST_CELLS:
         raise Unrepairable(f"has more than {MOST_CELLS} cells")
-    for cell in notebook.cells:
-        if len(cell.source) > (limit := LONGEST_CELL[cell.cell_type]):
-            raise Unrepairable(f"has a {cell.cell_type} cell of more than {limit} characters")
     if sum(len(cell.source) for cell in notebook.cells) > LONGEST_NOTEBOOK:
         raise Unrepairable(f"has more than {LONGEST_NOTEBOOK} characters")
 
@@ -83,12 +84,25 @@ def _restored(cell: NotebookNode, missing: dict[str, NotebookNode]) -> NotebookN
     if isinstance(name, str) and name in missing:
         # All of it: a tag can make Jupyter skip a test, and a test that is text always passes.
         original = missing.pop(name)
-        if not original.metadata.nbgrader.get("locked"):
-            original.source = cell.source
-        return original
-    if cell.cell_type == "code":
-        cell.outputs, cell.execution_count = [], None
+        if original.metadata.nbgrader.get("locked"):
+            return original
+        original.source = cell.source
+        cell = original
+    else:
+        cell.metadata = NotebookNode()
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    _limit_length(cell)  # now, because the cell may have come as one of another kind
     return cell
+
+
+def _limit_length(cell: NotebookNode) -> None:
+    limit = LONGEST_CELL[cell.cell_type]
+    if len(cell.source) <= limit:
+        return
+    if cell.cell_type == "code":
+        raise Unrepairable(f"has a code cell of more than {limit} characters")
+    cell.source = f"{cell.source[:limit]}\n\n(What comes after {limit} characters is left out.)"
 
 
 def _is_marked(cell: NotebookNode) -> bool:

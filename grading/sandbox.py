@@ -58,6 +58,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 CAPABILITY_VERSION = 0x20080522
 
 SYSCALLS = {"pivot_root": {"x86_64": 155, "aarch64": 41}, "capset": {"x86_64": 126, "aarch64": 91}}
+F_SETOWN, F_SETOWN_EX, FIOSETOWN, SIOCSPGRP = 8, 15, 0x8901, 0x8902
+"""What lets the kernel send a signal for us, to anybody."""
 MOUNT_SETATTR, LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 442, 444, 445, 446
 
 NEVER = (
@@ -137,7 +139,7 @@ NEVER_WITHOUT_NAMESPACES = (
 )
 """What reaches others of the same user where no namespace of its own keeps them apart."""
 
-SETXATTRAT, REMOVEXATTRAT = 463, 466
+FCHMODAT2, SETXATTRAT, REMOVEXATTRAT = 452, 463, 466
 """Numbers, because few machines know these names yet."""
 
 PRETENDED_WITHOUT_NAMESPACES = (
@@ -145,7 +147,6 @@ PRETENDED_WITHOUT_NAMESPACES = (
     "chown",
     "fchmod",
     "fchmodat",
-    "fchmodat2",
     "fchown",
     "fchownat",
     "fremovexattr",
@@ -159,6 +160,7 @@ PRETENDED_WITHOUT_NAMESPACES = (
     "utime",
     "utimensat",
     "utimes",
+    FCHMODAT2,
     REMOVEXATTRAT,
     SETXATTRAT,
 )
@@ -206,7 +208,9 @@ class Sandbox:
     def paths(self) -> list[str]:
         """Return all that is readable: the system's libraries, Python, what was asked for."""
         wanted = [*SYSTEM, sys.base_prefix, sys.prefix, *self.readable]
-        found = sorted({os.path.abspath(path) for path in wanted if os.path.exists(path)})
+        there = [os.path.abspath(path) for path in wanted if os.path.exists(path)]
+        # An environment can be a link, and then what it leads to is needed as well.
+        found = sorted({*there, *map(os.path.realpath, there)})
         return [
             path
             for path in found
@@ -340,6 +344,7 @@ def _build_view(base: str, paths: list[str], limits: Limits, uid: int, gid: int)
     _mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, options)
     for path in paths:
         if os.path.islink(path):
+            os.makedirs(os.path.dirname(base + path), exist_ok=True)
             os.symlink(os.readlink(path), base + path)
         else:
             _bind(path, base + path, MOUNT_ATTR_READ_ONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
@@ -408,7 +413,7 @@ def _processes_of(uid: int) -> int:
 
 
 def _set_limits(limits: Limits, others: int) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if _has_proc() else 1 << 20
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     for kind, value in (
         (resource.RLIMIT_AS, pages * resource.getpagesize() + limits.memory),
         (resource.RLIMIT_CORE, 0),
@@ -420,10 +425,6 @@ def _set_limits(limits: Limits, others: int) -> None:
         (resource.RLIMIT_NPROC, limits.processes + others),
     ):
         resource.setrlimit(kind, (value, value))
-
-
-def _has_proc() -> bool:
-    return os.path.exists("/proc/self/statm")
 
 
 def landlock_version() -> int:
@@ -481,6 +482,10 @@ def _restrict_calls(level: str) -> None:
         deny(PRETENDED_WITHOUT_NAMESPACES, action=seccomp.ERRNO(0))
         deny(["kill", "tgkill"], seccomp.Arg(0, seccomp.NE, os.getpid()))
         deny(["prlimit64"], seccomp.Arg(0, seccomp.NE, 0))
+        for command in (F_SETOWN, F_SETOWN_EX):
+            deny(["fcntl"], masked(1, 0xFFFFFFFF, command))
+        for request in (FIOSETOWN, SIOCSPGRP):
+            deny(["ioctl"], masked(1, 0xFFFFFFFF, request))
         for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
             # It could send to every socket that has a path; a pair of streams cannot.
             deny(["socketpair"], masked(1, 0xF, kind))

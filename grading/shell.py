@@ -16,17 +16,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from ipykernel.jsonutil import encode_images, json_clean
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
-from nbformat.v4 import new_output
+from jupyter_client.jsonutil import json_default
 from traitlets.config import Config
 
 Send = Callable[[bytes], None]
@@ -65,8 +65,8 @@ class Task:
     work: Work
 
 
-def serve(channel: socket.socket) -> None:
-    """Receive a task, do it, and send what came."""
+def prepare(channel: socket.socket) -> Work:
+    """Receive a task, and put everything in its place; return what is to be done."""
     with channel.makefile("rb") as stream:
         task: Task = pickle.load(stream)
     for name, content in task.files.items():
@@ -89,7 +89,7 @@ def serve(channel: socket.socket) -> None:
         sys.modules["numpy"].random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
-    task.work.run(channel.sendall)
+    return task.work
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,23 @@ def time_limit(seconds: float, stop: Callable[[], NoReturn]) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no time limit raise its error inside a block; it does after it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Shell(InteractiveShell):
     """An IPython without a kernel: what a cell shows is sent, line by line as JSON."""
 
     send: Send
     loop: asyncio.AbstractEventLoop
+    lock = threading.RLock()
+    """Held while something is sent: students' threads may print as well."""
 
     def __init__(self, **options: Any) -> None:
         config = Config()
@@ -160,11 +172,14 @@ class Shell(InteractiveShell):
         self.streams = {name: Stream(self, name) for name in ("stdout", "stderr")}
 
     def event(self, **content: Any) -> None:
-        self.send(json.dumps(content).encode() + b"\n")
+        # As a kernel writes them: pictures in base64, dates as texts, NumPy's numbers as numbers.
+        line = json.dumps(content, default=json_default).encode() + b"\n"
+        with self.lock, undisturbed():
+            self.send(line)
 
     def show(self, kind: str, **content: Any) -> None:
         self.flush()
-        self.event(output=json_clean(new_output(kind, **content)))
+        self.event(output={"output_type": kind, **content})
 
     def flush(self) -> None:
         for stream in self.streams.values():
@@ -262,9 +277,10 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        if self.text:
-            text, self.text = self.text, ""
-            self.shell.event(output=new_output("stream", name=self.name, text=text))
+        with self.shell.lock, undisturbed():
+            if self.text:
+                text, self.text = self.text, ""
+                self.shell.event(output={"output_type": "stream", "name": self.name, "text": text})
 
 
 class Publisher(DisplayPublisher):
@@ -280,9 +296,9 @@ class Publisher(DisplayPublisher):
         **options: Any,
     ) -> None:
         self.shell.flush()
-        output = new_output("display_data", data=encode_images(data), metadata=metadata or {})
+        output = {"output_type": "display_data", "data": data, "metadata": metadata or {}}
         name = (transient or {}).get("display_id")
-        self.shell.event(output=json_clean(output), name=name, update=update)
+        self.shell.event(output=output, name=name, update=update)
 
     def clear_output(self, wait: bool = False) -> None:
         self.shell.flush()
@@ -298,7 +314,7 @@ class Hook(DisplayHook):
     def write_format_data(self, format_dict: Any, md_dict: Any = None) -> None:
         self.shell.show(
             "execute_result",
-            data=encode_images(format_dict),
+            data=format_dict,
             metadata=md_dict or {},
             execution_count=self.prompt_count,
         )

@@ -1,150 +1,39 @@
-"""The worker: grades one submission after another, and never imports what a student wrote.
-
-What it does with a `Job` depends on nothing else, so any process on any machine can do it, and do
-it again.
-"""
+"""The worker: grades one submission after another, and never imports what a student wrote."""
 
 import contextlib
 import functools
-import importlib
-import json
 import multiprocessing
 import os
 import pickle
-import platform
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import nbformat
+import psutil
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from grading import sandbox
+from grading.jobs import Job, Result, Settings, find_check, quoted
+from grading.outputs import Events
 from grading.repair import Unrepairable, repaired
-from grading.sandbox import Sandbox
-from grading.shell import TIME_LIMIT, Cells, Questions, Task, time_limit
-from grading.zygote import LONGEST_LINE, Run, Stopped, Zygote, ZygoteLost
+from grading.sandbox import SandboxError
+from grading.shell import Cells, Questions, Task, time_limit
+from grading.zygote import Run, Stopped, Zygote, ZygoteLost
 
-KERNEL_LOST = "KernelLost"
-"""The name of the error of a cell that could not be finished."""
 FOLDER = "submission"
 """Where in its sandbox a submission lies, beside the reference of the other modules."""
 REFERENCE = "reference"
-LONGEST_TEXT = 100_000
-"""Characters of a text that a cell shows."""
-SHOWN = {
-    "text/plain": LONGEST_TEXT,
-    "text/html": 10 * LONGEST_TEXT,
-    "text/markdown": 10_000,
-    "text/latex": LONGEST_TEXT,
-    "image/png": LONGEST_LINE,
-    "image/jpeg": LONGEST_LINE,
-    "image/gif": LONGEST_LINE,
-    "image/svg+xml": LONGEST_LINE,
-}
-"""The kinds of output that are kept, those that a page shows and does not run, and the most
-characters of each."""
-LOST_OUTPUT = new_output(
-    "error", ename="OutputLost", traceback=["What this cell sent cannot be read as an output."]
-)
-MOST_MARKDOWN = 100_000
-"""Characters of Markdown that a notebook shows, because it is slow to turn into a page."""
-MOST_OUTPUTS = 1000
-"""So many outputs of a cell are kept."""
 JUDGE_SECONDS = 60.0
 """The time for judging one answer; a hundredth of it is usual."""
 GRACE = 3.0
 """Seconds that code has to obey its time limit before it is killed."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What holds for all submissions of a class.
-
-    Args:
-        sandbox: where students' code runs.
-        cell_seconds: the time limit of a cell.
-        notebook_seconds: the time limit of all cells of a notebook together.
-        output: so many bytes may come out of one run.
-        overlay_variable: the environment variable for the folders before the students' package.
-        packages: folders of packages that students' code may import, besides Python's own.
-    """
-
-    sandbox: Sandbox
-    cell_seconds: float
-    notebook_seconds: float
-    output: int
-    overlay_variable: str
-    packages: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What all submissions of an assignment share.
-
-    Args:
-        notebooks: as students got them, by name, but with the hidden tests in locked cells.
-        files: what else lies beside the instructor's notebooks.
-        module: the path of the module that students write, or nothing.
-        reference: the modules of the other assignments.
-        checks: the module with the checks that judge from outside, or nothing.
-        variables: environment variables.
-    """
-
-    name: str
-    notebooks: dict[str, str]
-    files: dict[str, bytes]
-    module: str
-    reference: dict[str, bytes]
-    checks: str
-    variables: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One submission: the texts of the files that were taken in, and the class's secret seed."""
-
-    student: str
-    assignment: Assignment
-    files: dict[str, str]
-    seed: int
-
-
-@dataclass
-class Result:
-    """What came of a job: notebooks with their outputs, and what there is to say, to the student
-    as well (`notes`) or only to the instructor (`log`).
-
-    `beside` counts the tests that ran beside the student's code, which could tamper with them.
-    """
-
-    notebooks: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    complete: bool = True
-    beside: int = 0
-    level: str = sandbox.NONE
-    machine: str = field(default_factory=platform.node)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of a block to one of the stages."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-_zygote: Zygote
+_zygote: Zygote | SandboxError
 _settings: Settings
 
 
@@ -157,8 +46,18 @@ def begin(settings: Settings) -> None:
     # multiprocessing has put the path of the command here, which may not lead to the course.
     sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
     _settings = settings
-    _zygote = Zygote(settings.sandbox)
+    try:
+        _zygote = _new_zygote(settings)
+    except SandboxError as error:
+        _zygote = error  # to be told with every job: an initializer's errors get lost
     threading.Thread(target=_end_with_the_command, daemon=True).start()
+
+
+def _new_zygote(settings: Settings) -> Zygote:
+    # Threads do not come along into a fork, and what they hold stays locked for ever.
+    if (threads := psutil.Process(os.getppid()).num_threads()) > 1:
+        raise SandboxError(f"one of c.Engine.preload has started threads: there are {threads}")
+    return Zygote(settings.sandbox)
 
 
 def _end_with_the_command() -> None:
@@ -169,23 +68,32 @@ def _end_with_the_command() -> None:
 
 
 def grade(job: Job) -> Result:
-    """Grade one submission in this worker."""
+    """Grade one submission in this worker.
+
+    Raises:
+        SandboxError: no student's code can be run here.
+    """
+    if isinstance(_zygote, SandboxError):
+        raise _zygote
     try:
-        return Grading(job, _zygote, _settings).result
+        return Grading(job, _zygote, _settings).run()
     except ZygoteLost:
         # Too late for another, because this process has seen the seed.
         os._exit(1)
 
 
 class Grading:
-    """The grading of one submission; `result` says what came of it."""
+    """The grading of one submission."""
 
     def __init__(self, job: Job, zygote: Zygote, settings: Settings) -> None:
         self.job, self.zygote, self.settings = job, zygote, settings
         self.result = Result(level=settings.sandbox.level)
-        for name in job.assignment.notebooks:
-            if name in job.files:
+
+    def run(self) -> Result:
+        for name in self.job.assignment.notebooks:
+            if name in self.job.files:
                 self._grade_notebook(name)
+        return self.result
 
     def _grade_notebook(self, name: str) -> None:
         assignment, result = self.job.assignment, self.result
@@ -320,119 +228,6 @@ class Grading:
         return Task(files, self.settings.packages, FOLDER, variables, work)
 
 
-class Events:
-    """What comes out of a notebook's run, put into its cells. None of it can be trusted."""
-
-    def __init__(self, notebook: NotebookNode, places: list[int]) -> None:
-        self.cells = {place: notebook.cells[place] for place in places}
-        self.left = places
-        self.current: NotebookNode | None = None
-        self.named: dict[str, NotebookNode] = {}
-        self.clear_first = False
-        self.count = 0
-        self.markdown = MOST_MARKDOWN
-        self.done = self.late = False
-
-    def take(self, line: bytes) -> bool:
-        """Take one event; return whether another cell has begun."""
-        try:
-            event = json.loads(line)
-            output = _harmless(event.get("output"))
-        except Exception:  # it may have been the error of a test, so it must not get lost
-            event, output = {}, deepcopy(LOST_OUTPUT)
-        if event.get("done"):
-            self.done, self.left = True, []
-        elif event.get("cell") in self.left:
-            return self._begin(event["cell"])
-        elif self.current is not None and event.get("clear"):
-            self.clear_first = event["clear"] == "later"
-            if not self.clear_first:
-                self.current.outputs = []
-        elif self.current is not None and output is not None:
-            self._take_output(self.current, output, event.get("name"), event.get("update"))
-        return False
-
-    def _begin(self, place: int) -> bool:
-        # In their order: what was passed over counts as not run.
-        self.left = self.left[self.left.index(place) + 1 :]
-        self.current = self.cells[place]
-        self.clear_first = False
-        self.count += 1
-        self.current.execution_count = self.count
-        return True
-
-    def _take_output(
-        self, cell: NotebookNode, output: NotebookNode, name: Any, update: Any
-    ) -> None:
-        """Add an output to a cell, or put it in the place of an earlier one of the same name."""
-        self.markdown -= len(output.get("data", {}).get("text/markdown", ""))
-        if self.markdown < 0 and "data" in output:
-            output.data.pop("text/markdown", None)
-        if isinstance(name, str) and output.output_type == "display_data":
-            # Of several with one name only the last: nobody shall keep us busy with them.
-            before = self.named.get(name, output)
-            before.data, before.metadata = output.data, output.metadata
-            if not update:
-                self.named[name] = output
-        if not update:
-            if self.clear_first:
-                cell.outputs, self.clear_first = [], False
-            self._add(cell.outputs, output)
-
-    def _add(self, outputs: list[NotebookNode], output: NotebookNode) -> None:
-        last = outputs[-1] if outputs else NotebookNode()
-        if output.output_type == "stream" and last.get("name") == output.name:
-            last.text = (last.text + output.text)[:LONGEST_TEXT]
-            return
-        if len(outputs) >= MOST_OUTPUTS:
-            if output.output_type not in ("error", "execute_result"):
-                return
-            outputs.pop()  # nbgrader scores by these
-        if output.output_type == "execute_result":
-            output.execution_count = self.count
-        self.late |= output.output_type == "error" and output.ename == TIME_LIMIT
-        outputs.append(output)
-
-    def lose(self, reason: str) -> None:
-        """Let every cell that is not finished fail."""
-        text = f"{reason}: this cell could not be finished."
-        lost = [self.cells[place] for place in self.left]
-        for cell in [*([] if self.current is None else [self.current]), *lost]:
-            error = new_output("error", ename=KERNEL_LOST, evalue=text, traceback=[text])
-            printed = [output for output in cell.outputs if output.output_type == "stream"]
-            cell.outputs = [*printed, error]
-
-
-def _harmless(output: Any) -> NotebookNode | None:
-    """Return an output with nothing in it but texts of a bearable length, and pictures.
-
-    Raises:
-        Exception: it is not an output of a notebook.
-    """
-    if output is None:
-        return None
-    if "data" in output:
-        output["data"] = {
-            kind: text[:LONGEST_TEXT] if kind == "text/plain" else text
-            for kind, text in output["data"].items()
-            if isinstance(text, str) and (len(text) <= SHOWN.get(kind, -1) or kind == "text/plain")
-        }
-        output["metadata"] = {
-            kind: {name: size[name] for name in ("width", "height") if type(size.get(name)) is int}
-            for kind, size in output["metadata"].items()
-            if kind in SHOWN and isinstance(size, dict)
-        }
-    elif output["output_type"] == "stream":
-        output["text"] = output["text"][:LONGEST_TEXT] + ""  # a list is no text here
-    elif output["output_type"] == "error":
-        for name in ("ename", "evalue"):
-            output[name] = output[name][:LONGEST_TEXT]
-        output["traceback"] = [line[:LONGEST_TEXT] for line in output["traceback"][:100]]
-    node = nbformat.from_dict(output)
-    nbformat.validate(node, ref="output", version=4)
-    return node
-
-
 def _stop_judging() -> NoReturn:
     raise TimeoutError
 
@@ -443,21 +238,7 @@ def _is_test(cell: NotebookNode) -> bool:
 
 
 @functools.cache
-def find_check(module: str, name: str) -> Any:
-    """Return a check that judges from outside, or None; it has `exam`, `answer` and `refused`."""
-    if not module or not importlib.util.find_spec(module):
-        return None
-    check = getattr(importlib.import_module(module), name, None)
-    return check if hasattr(check, "exam") and hasattr(check, "answer") else None
-
-
-@functools.lru_cache(maxsize=32)
 def draw(module: str, name: str, seed: int) -> tuple[Any, bytes]:
     """Return the exam of a check, and its cases as they are sent in; the same for a whole class."""
     exam = find_check(module, name).exam(seed)
     return exam, pickle.dumps(exam.cases)
-
-
-def quoted(name: str) -> str:
-    """Return a student's name for a file as Markdown's code, with nothing in it that acts."""
-    return "`" + ascii(name)[1:-1].replace("`", "'") + "`"

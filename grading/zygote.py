@@ -20,11 +20,16 @@ from typing import NoReturn
 import psutil
 
 from grading import sandbox
-from grading.sandbox import Limits, Sandbox
-from grading.shell import Shell, Task, serve
+from grading.sandbox import Limits, Sandbox, SandboxError
+from grading.shell import Shell, Task, prepare
 
 LONGEST_LINE = 8_000_000
 """Bytes; what is read of them as JSON takes many times as much memory."""
+READY = b"+"
+"""What a zygote, and a process in the sandbox, send before anything else. Instead of it comes what
+went wrong: until then no student's code has run, so nobody else can have sent it."""
+PATIENCE = 60.0
+"""Seconds for becoming ready; a hundredth of it is usual."""
 BURST = 5.0
 """Seconds of processor time that a run may use at its own pace."""
 TICK = 0.25
@@ -40,12 +45,16 @@ class Stopped(Exception):
 
 
 class Zygote:
-    """Forks the zygote; `run` then asks it for sandboxed processes."""
+    """Forks the zygote; `run` then asks it for sandboxed processes.
+
+    Raises:
+        SandboxError: it could not get ready.
+    """
 
     def __init__(self, box: Sandbox) -> None:
         self.box = box
         self.socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE)
         self.process = os.fork()
         if not self.process:
             try:
@@ -54,6 +63,9 @@ class Zygote:
             finally:  # never back to where we were forked
                 os._exit(1)
         other.close()
+        answer = self.socket.recv(4096)
+        if answer != READY:
+            raise SandboxError(f"the zygote failed: {answer.decode() or 'it ended'}")
 
     @contextlib.contextmanager
     def run(self, task_in: Callable[[str], Task]) -> Iterator["Run"]:
@@ -64,6 +76,7 @@ class Zygote:
 
         Raises:
             ZygoteLost: there is no zygote any more.
+            SandboxError: the sandbox could not be set up.
         """
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as outside:
             ours, theirs = socket.socketpair()
@@ -80,7 +93,7 @@ class Zygote:
                 raise ZygoteLost
             run = Run(int(answer), ours, receiver, self.box.limits)
             try:
-                run.send(pickle.dumps(task_in(self.box.folder(outside))))
+                run.begin(task_in(self.box.folder(outside)))
                 yield run
             finally:
                 run.end()
@@ -98,15 +111,26 @@ class Run:
         self.began = time.monotonic()
         self.next_look = time.monotonic() + TICK
 
-    def send(self, content: bytes) -> None:
-        """Send the task, unless the process has ended already.
+    def begin(self, task: Task) -> None:
+        """Send the task, and wait until the sandbox is ready for it.
 
         Raises:
-            Stopped: the process did not take it within ten seconds.
+            SandboxError: it could not be set up.
+            ZygoteLost: it was ended by somebody else.
         """
-        self.limit_time(10)
+        self.limit_time(PATIENCE)
+        try:
+            self._send(pickle.dumps(task))
+            self._wait_for(self.channel, select.POLLIN)
+            if (first := self.channel.recv(1)) != READY:
+                rest = b"".join(iter(lambda: self.receive(LONGEST_LINE), b""))
+                raise SandboxError((first + rest).decode() or f"its process {self.ending()}")
+        except Stopped as stopped:
+            raise SandboxError(f"its process {stopped}") from stopped
+
+    def _send(self, content: bytes) -> None:
         view = memoryview(content)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError):  # why it has ended is told by what it sent
             while view:
                 self._wait_for(self.channel, select.POLLOUT)
                 view = view[self.channel.send(view[: 1 << 20]) :]
@@ -135,7 +159,7 @@ class Run:
         rest = b""
         while data := self.receive(limit):
             rest += data
-            while len(rest) >= 8 + (size := int.from_bytes(rest[:8], "big")) >= 8:
+            while len(rest) >= 8 + (size := int.from_bytes(rest[:8], "big")):
                 yield rest[8 : 8 + size]
                 rest = rest[8 + size :]
 
@@ -178,10 +202,9 @@ class Run:
             processes = psutil.Process(self.keeper).children(recursive=True)
         if len(processes) > self.limits.processes:
             raise Stopped(f"started more than {self.limits.processes} processes")
-        before = psutil.Process().memory_info().rss
         for process in processes:
             with contextlib.suppress(psutil.Error):  # it has ended by now
-                memory += max(0, process.memory_info().rss - before)
+                memory += _memory_of(process)
                 seconds += sum(process.cpu_times()[:4])
         if memory > self.limits.memory:
             raise Stopped(f"used more than {self.limits.memory >> 20} MB of memory")
@@ -205,25 +228,40 @@ class Run:
         return f"ended with exit code {code}"
 
     def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.keeper, signal.SIGTERM)
-        # Only when its keeper is gone, all of it is gone.
-        select.select([self.status], [], [], 10)
+        # Not when it has ended: its number may be another process's by now.
+        if not select.select([self.status], [], [], 0)[0]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.keeper, signal.SIGTERM)
+            # Only when its keeper is gone, all of it is gone.
+            select.select([self.status], [], [], 10)
         os.close(self.status)
         self.channel.close()
 
 
+def _memory_of(process: psutil.Process) -> int:
+    """Return the bytes that a process takes, and its share of what it has in common with others."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:  # of another user, and we may not look into it
+        return max(0, process.memory_info().rss - psutil.Process().memory_info().rss)
+
+
 def _fork_on_demand(box: Sandbox, requests: socket.socket) -> NoReturn:
     """Be the zygote."""
-    sandbox.die_with_parent(signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_IGN)
-    _close_all_but(requests.fileno())
-    Shell.instance()
-    if (threads := psutil.Process().num_threads()) > 1:
-        raise RuntimeError(f"a zygote must have one thread, and this one has {threads}")
-    gc.collect()
-    gc.freeze()
+    try:
+        sandbox.die_with_parent(signal.SIGKILL)
+        for number in (signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_IGN)
+        _close_all_but(requests.fileno())
+        Shell.instance()
+        if (threads := psutil.Process().num_threads()) > 1:
+            raise SandboxError(f"it must have one thread, and has {threads}")
+        gc.collect()
+        gc.freeze()
+    except Exception as error:
+        requests.send(_told(error))
+        os._exit(1)
+    requests.send(READY)
     while True:
         outside, descriptors, _, _ = socket.recv_fds(requests, 4096, 2)
         if not outside:
@@ -237,21 +275,32 @@ def _fork_on_demand(box: Sandbox, requests: socket.socket) -> NoReturn:
         requests.send(str(process).encode())
 
 
-def _run_in_sandbox(box: Sandbox, outside: str, channel: int, status: int) -> NoReturn:
-    code = 1
+def _run_in_sandbox(box: Sandbox, outside: str, descriptor: int, status: int) -> NoReturn:
+    channel, code = socket.socket(fileno=descriptor), 1
     try:
-        for number in (signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        if process := sandbox.start(box, outside):
-            os.close(channel)
-            sandbox.keep(process, status)
-        else:
+        try:
+            for number in (signal.SIGINT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            if process := sandbox.start(box, outside):
+                channel.close()
+                sandbox.keep(process, status)
+                os._exit(0)
             os.close(status)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            serve(socket.socket(fileno=channel))
+            work = prepare(channel)
+        except Exception as error:
+            channel.sendall(_told(error))
+            os._exit(1)
+        channel.sendall(READY)
+        work.run(channel.sendall)
         code = 0
     finally:
         os._exit(code)
+
+
+def _told(error: Exception) -> bytes:
+    text = str(error) if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
+    return text.encode()[:4000]
 
 
 def _close_all_but(kept: int) -> None:

@@ -1,7 +1,6 @@
 """Measure how fast a class is graded on a cluster, against one machine with as many workers.
 
-The same class (that of bench_grading.py: the optimizers exercise, mostly right or nearly so) is
-graded in turns, each time from nothing and by fresh processes:
+The class of grading_class.py is graded in turns, each time from nothing and by fresh processes:
 
 - on one machine: `python -m grading autograde --workers 4`;
 - on a Dask cluster of one machine, whose worker has four threads;
@@ -18,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,13 +30,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from bench_grading import ASSIGNMENT, MODULE, machine, make_class, rounded
+from bench_grading import machine
+from grading_class import ASSIGNMENT, hand_in, make_class
+from grading_results import CLUSTER, estimate, spread, store
 
 from grading.autograde import JOURNAL
 from grading.course import Course
 
 HOME = Path(__file__).resolve().parents[1]
-RESULTS = HOME / "book" / "appendix" / "grading_cluster.json"
 WORK = HOME / "_build" / "bench_cluster"
 CLASS, ROOT = WORK / "class", WORK / "graded"
 DASK = str(Path(sys.executable).with_name("dask"))
@@ -54,27 +55,14 @@ CLUSTERS = {
 """The addresses of the machines."""
 
 
-def estimate(submissions: int, workers: int, figures: dict[str, float]) -> float:
-    """Return the seconds that a class takes.
-
-    The workers share the work; the collector writes one submission after the other, meanwhile.
-
-    Args:
-        figures: `start`, the seconds before the first submission is begun; `worker`, those that a
-            worker needs for one; `collector`, those that the collector needs for one.
-    """
-    shared, serial = figures["worker"] / workers, figures["collector"]
-    return figures["start"] + submissions * max(shared, serial)
-
-
 def write_class(students: int) -> None:
     run(sys.executable, "-m", "grading", "release", ASSIGNMENT, "--root", str(CLASS))
-    with Course(CLASS).gradebook() as gradebook:
+    course = Course(CLASS)
+    with course.gradebook() as gradebook:
         for student in make_class(students):
             gradebook.add_student(student.name)
-            folder = CLASS / "submitted" / student.name / ASSIGNMENT
-            shutil.copytree(CLASS / "release" / ASSIGNMENT, folder)
-            (folder / MODULE).write_text(student.module)
+            folder = course.folder("submitted", ASSIGNMENT, student.name)
+            hand_in(student, course.folder("release", ASSIGNMENT), folder)
 
 
 def run(*command: str) -> None:
@@ -193,10 +181,7 @@ def summary(runs: dict[str, list[dict[str, float]]], students: int) -> dict[str,
         pairs = zip(runs[ONE_MACHINE], row)
         ratios = [one["seconds"] / each["seconds"] for one, each in pairs]
         table[name] = {key: median(each[key] for each in row) for key in row[0]}
-        table[name] |= {
-            "throughput_ratio": median(ratios),
-            "throughput_ratio_spread": [min(ratios), max(ratios)],
-        }
+        table[name]["throughput_ratio"] = spread(ratios)
         if "collector" in row[0]:
             table[name]["seconds_by_formula"] = estimate(students, WORKERS, table[name])
     return table
@@ -206,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--students", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--to", type=Path, default=RESULTS)
+    parser.add_argument("--to", type=Path, default=CLUSTER)
     arguments = parser.parse_args()
     shutil.rmtree(WORK, ignore_errors=True)
     CLASS.mkdir(parents=True)
@@ -215,8 +200,8 @@ def main() -> None:
     with cable():
         runs = measure(arguments.rounds)
     results = {
-        "command": "python tools/bench_cluster.py",
-        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["python", "tools/bench_cluster.py", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": about | {"load_after": os.getloadavg()[0]},
         "versions": {name: version(name) for name in ("distributed", "nbgrader", "torch")},
         "class": {"assignment": ASSIGNMENT, "students": arguments.students},
@@ -224,7 +209,7 @@ def main() -> None:
         "summary": summary(runs, arguments.students),
         "runs": runs,
     }
-    arguments.to.write_text(json.dumps(rounded(results), indent=2) + "\n")
+    store(results, arguments.to)
 
 
 if __name__ == "__main__":

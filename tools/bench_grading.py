@@ -1,8 +1,7 @@
 """Measure how fast a class is graded: by stock nbgrader, by otter-grader and by our engine.
 
-Sixty students hand in one assignment: right solutions in several styles, solutions with one or two
-mistakes, unfinished, empty and broken ones, in notebooks with their own answers and cells. None of
-them runs for ever. The tools grade in turns, each in new processes and an empty gradebook:
+The class of grading_class.py is graded by the tools in turns, each time by new processes and into
+an empty gradebook:
 
 - stock nbgrader: `nbgrader autograde`, one process, nbgrader's own preprocessors;
 - otter-grader without Docker: `otter run` for each submission, in an environment of its own;
@@ -13,63 +12,55 @@ The first two are slow, so in each round they grade only the next few of the cla
 time for the class is then their own start and end, and every submission at the pace that was
 measured. Every tool must give every student the same points in every exercise: those that the
 checks give in one warm process without any tool, whose time is the floor. Memory is measured in
-runs of its own, which are not timed.
+runs of its own, before those that are timed.
 
-The results go into book/appendix/grading_speed.json, from which `table`, `stage_table`, `plot` and
-`alternative` make what the book shows. The figures are worth something on a machine that does
-nothing else meanwhile. To try it out: --students 8 --rounds 1 --subset 2 --to FILE.
+The results go into book/appendix/grading_speed.json, and grading_results.py makes of them what the
+book shows. The figures are worth something on a machine that does nothing else meanwhile. To try it
+out: --students 8 --rounds 1 --subset 2 --to FILE.
 """
 
 import argparse
 import contextlib
 import io
-import itertools
 import json
 import os
 import platform
 import re
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import sysconfig
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import nbformat
 import psutil
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
+from grading_class import ASSIGNMENT, MODULE, hand_in, make_class
+from grading_results import QUIET, SPEED, caption, stage_table, store, summary, table
 from nbgrader.api import MissingEntry
 from rich.console import Console
-from rich.progress import Progress
 
 import course_lib
-from course_lib import plots, student
+from course_lib import student
 from course_lib.checking import SEED_VARIABLE, Exam
 from course_lib.checks import checks_of
-from course_lib.stubs import stub
+from grading.autograde import JOURNAL
 from grading.course import Course
 
 HOME = Path(__file__).resolve().parents[1]
-RESULTS = HOME / "book" / "appendix" / "grading_speed.json"
 WORK = HOME / "_build" / "bench_grading"
 SUBMISSIONS = WORK / "class"
-ASSIGNMENT = "optimizers"
-NOTEBOOK, MODULE = f"{ASSIGNMENT}.ipynb", Path("course_lib", f"{ASSIGNMENT}.py")
 CHECKS = {f"check_{check.exercise}": check for check in checks_of(ASSIGNMENT)}
 """The checks by the names of the graded cells."""
 
@@ -85,216 +76,6 @@ Points = dict[str, dict[str, float]]
 """For every student the points of every graded cell."""
 
 
-class Problem(Exception):
-    """Why there are no results, in words for whoever ran the command."""
-
-
-# --- the class ------------------------------------------------------------------------------------
-
-
-class Student(NamedTuple):
-    """Who hands in what: the text of the module."""
-
-    name: str
-    kind: str
-    module: str
-
-
-MIXTURE = (
-    *("right", "mistaken", "right", "mistaken", "mistaken", "unfinished"),
-    *("right", "mistaken", "empty", "mistaken", "right", "broken"),
-)
-"""Who sits side by side; the class repeats it, so that any twelve in a row are alike."""
-
-ZERO_GRAD, STATE_DICT, LOAD_STATE_DICT, SGD_STEP, UPDATE, ADAM_STEP, ADAMW_STEP = range(7)
-"""The places of the solutions in the reference."""
-
-SLIPS: tuple[tuple[int, str, str], ...] = (
-    (ZERO_GRAD, "if set_to_none:", "if not set_to_none:"),
-    (ZERO_GRAD, "in self.param_groups:", "in self.param_groups[:1]:"),
-    (ZERO_GRAD, "elif param.grad is not None:", "else:"),
-    (ZERO_GRAD, "param.grad.zero_()", "param.grad = torch.zeros_like(param)"),
-    (STATE_DICT, "numbers[param] = len(numbers)", "numbers[param] = 0"),
-    (STATE_DICT, "{**group, ", "{"),
-    (STATE_DICT, '[numbers[param] for param in group["params"]]', 'group["params"]'),
-    (STATE_DICT, '"param_groups": groups', '"param_groups": []'),
-    (LOAD_STATE_DICT, "group.update(saved_group, params=params)", "pass"),
-    (LOAD_STATE_DICT, "group.update(saved_group, params=params)", "group.update(saved_group)"),
-    (LOAD_STATE_DICT, "        self.state.clear()\n", ""),
-    (
-        LOAD_STATE_DICT,
-        '_moved_to(param, state_dict["state"][number])',
-        'state_dict["state"][number]',
-    ),
-    (SGD_STEP, "continue", "break"),
-    (SGD_STEP, "continue", "param.grad = torch.zeros_like(param)"),
-    (SGD_STEP, 'grad = -param.grad if group["maximize"] else param.grad', "grad = param.grad"),
-    (SGD_STEP, 'grad.add(param, alpha=group["weight_decay"])', 'grad + group["weight_decay"]'),
-    (SGD_STEP, "= grad.clone()", "= grad"),
-    (SGD_STEP, "= grad.clone()", '= grad * (1 - group["dampening"])'),
-    (SGD_STEP, '(grad, alpha=1 - group["dampening"])', "(grad)"),
-    (SGD_STEP, "grad.add(direction, alpha=momentum)", "direction.mul_(momentum).add_(grad)"),
-    (SGD_STEP, 'alpha=-group["lr"]', 'alpha=group["lr"]'),
-    (SGD_STEP, 'param.add_(direction, alpha=-group["lr"])', 'param -= group["lr"] * grad'),
-    (
-        SGD_STEP,
-        'param.add_(direction, alpha=-group["lr"])',
-        'param = param - group["lr"] * direction',
-    ),
-    (UPDATE, ' / (1 - beta1 ** int(state["step"]))', ""),
-    (UPDATE, '(1 - beta2 ** int(state["step"])) ** 0.5', "1.0"),
-    (UPDATE, '    state["step"] += 1\n', ""),
-    (UPDATE, "beta1, beta2 = ", "beta2, beta1 = "),
-    (UPDATE, '= group["betas"]', "= 0.9, 0.999"),
-    (UPDATE, "lerp_(grad, 1 - beta1)", "mul_(beta1).add_(grad)"),
-    (UPDATE, "addcmul_(grad, grad, value=1 - beta2)", "add_(grad.abs(), alpha=1 - beta2)"),
-    (UPDATE, 'torch.maximum(state["max_exp_avg_sq"], second_moment)', "second_moment"),
-    (UPDATE, "second_moment.sqrt() / correction", "second_moment / correction"),
-    (UPDATE, '.add_(group["eps"])', ""),
-    (ADAM_STEP, 'grad = grad.add(param, alpha=group["weight_decay"])', "pass"),
-    (ADAM_STEP, "grad.add(param,", "grad.sub(param,"),
-    (ADAMW_STEP, 'group["lr"] * group["weight_decay"]', 'group["weight_decay"]'),
-    (ADAMW_STEP, "1 - ", "1 + "),
-    (ADAMW_STEP, "                if param.grad is None:\n                    continue\n", ""),
-)
-"""Where a student slips, what stands there in the reference, and what the student writes."""
-
-ACCIDENTS: tuple[tuple[str, str], ...] = (
-    ("class SGD(Optimizer):", "class SGD(Optimizer)"),
-    ("from collections import", "from helpers import"),
-    ("class AdamW(Adam):", "class AdamW(torch.optim.AdamW):"),
-    ("class Optimizer:", 'checkpoint = torch.load("run_3.pt")\n\n\nclass Optimizer:'),
-    ("class Adam(Optimizer):", "class Adam(Optimiser):"),
-)
-"""Why a whole file is lost: syntax, imports, a file left at home, a misspelt name; or a class of
-it, because it is torch's own."""
-
-UNFINISHED = (
-    (ZERO_GRAD, STATE_DICT, LOAD_STATE_DICT),
-    (ZERO_GRAD, STATE_DICT, LOAD_STATE_DICT, SGD_STEP),
-    (ZERO_GRAD, SGD_STEP),
-    (ZERO_GRAD, STATE_DICT, LOAD_STATE_DICT, UPDATE, ADAM_STEP),
-    (SGD_STEP, UPDATE, ADAM_STEP, ADAMW_STEP),
-)
-"""Which solutions are written."""
-
-NAMES_OF_PARAM = ("param", "p", "w", "theta", "tensor")
-
-ANSWERS = (
-    "In AdamW the decay is no longer divided by sqrt(v), so the same number is far weaker. Tune "
-    "weight_decay again, starting at 0.1.",
-    "I think AdamW has a bug. I would go back to Adam.",
-    "The two decays are not the same thing: AdamW multiplies by 1 - lr * weight_decay, which is "
-    "0.99999 here. A larger weight_decay is needed.",
-    "*Write your answer here.*",
-    "Because weight_decay is decoupled. Try a smaller learning rate.",
-)
-
-OWN_CELLS = (
-    "",
-    """\
-from course_lib.optimizers import SGD
-
-w = torch.ones(3, requires_grad=True)
-(w**2).sum().backward()
-SGD([w], lr=0.1).step()
-print(w)  # 0.8?
-""",
-    """\
-from course_lib.optimizers import Adam
-
-x = torch.linspace(-1, 1, 64)[:, None]
-model = torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-optimizer = Adam(model.parameters(), lr=0.02)
-losses = []
-for _ in range(100):
-    optimizer.zero_grad()
-    loss = ((model(x) - torch.sin(3 * x)) ** 2).mean()
-    loss.backward()
-    optimizer.step()
-    losses.append(loss.item())
-plt.semilogy(losses)
-plt.title("does it learn?")
-plt.show()
-""",
-)
-"""What students leave in the notebook below the third exercise."""
-
-
-def make_class(size: int) -> list[Student]:
-    """Return the first students of the class; the same every time."""
-    sources = {kind: module_texts(kind) for kind in MIXTURE}
-    students = []
-    for number, kind in enumerate(itertools.islice(itertools.cycle(MIXTURE), size)):
-        name = f"student{number + 1:02}"
-        text = re.sub(r"\bparam\b", NAMES_OF_PARAM[number % 5], next(sources[kind]))
-        # No two files are equal, so that no tool can grade one for the other.
-        students.append(Student(name, kind, f"{text}\n# {name}\n"))
-    return students
-
-
-def module_texts(kind: str) -> Iterator[str]:
-    """Yield what students of one kind write, without end."""
-    reference = (HOME / "solutions" / MODULE.name).read_text()
-    if kind == "right":
-        others = sorted((HOME / "tests/exercises/alternatives").glob(f"{ASSIGNMENT}_*.py"))
-        others.append(HOME / "tests/end_to_end/sample_class/chloe" / MODULE.name)
-        texts = [written(reference), *(path.read_text() for path in others)]
-    elif kind == "mistaken":
-        # The slips after the first 25 are second ones.
-        texts = [written(reference, slips=SLIPS[number::25]) for number in range(25)]
-    elif kind == "unfinished":
-        texts = [written(reference, solutions) for solutions in UNFINISHED]
-    elif kind == "empty":
-        texts = [written(reference, ())]
-    else:
-        texts = [written(replaced(reference, old, new)) for old, new in ACCIDENTS]
-    return itertools.cycle(texts)
-
-
-def written(
-    reference: str,
-    solutions: Iterable[int] = range(7),
-    slips: Iterable[tuple[int, str, str]] = (),
-) -> str:
-    """Return the reference as a student hands it in who has written some of its solutions."""
-    region = re.compile(r" *### BEGIN SOLUTION\n(.*?) *### END SOLUTION\n", re.DOTALL)
-    texts, wanted, number = region.findall(reference), {*solutions}, itertools.count()
-    for place, old, new in slips:
-        texts[place] = replaced(texts[place], old, new)
-
-    def fill(found: re.Match[str]) -> str:
-        place = next(number)
-        return str(texts[place]) if place in wanted else found[0]
-
-    return stub(region.sub(fill, reference))
-
-
-def replaced(text: str, old: str, new: str) -> str:
-    if text.count(old) != 1:
-        raise Problem(f"The reference of {ASSIGNMENT} has changed: mend the slip {old!r}.")
-    return text.replace(old, new)
-
-
-def hand_in(students: list[Student], release: Path) -> None:
-    """Write what each student hands in into a folder of the class."""
-    shutil.rmtree(SUBMISSIONS, ignore_errors=True)
-    for number, (name, _, module) in enumerate(students):
-        folder = SUBMISSIONS / name
-        shutil.copytree(release, folder)
-        (folder / MODULE).write_text(module)
-        notebook = nbformat.read(folder / NOTEBOOK, as_version=4)
-        fill_in(notebook, ANSWERS[number % len(ANSWERS)], OWN_CELLS[number % len(OWN_CELLS)])
-        nbformat.write(notebook, folder / NOTEBOOK)
-
-
-def fill_in(notebook: NotebookNode, answer: str, own_cell: str) -> None:
-    names = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in notebook.cells]
-    notebook.cells[names.index("question")].source = answer
-    if own_cell:
-        notebook.cells.insert(names.index("check_adam") + 1, new_code_cell(own_cell))
-
-
 # --- the tools ------------------------------------------------------------------------------------
 
 
@@ -304,6 +85,9 @@ class Command(NamedTuple):
     arguments: Sequence[str]
     folder: Path
     variables: Mapping[str, str] = MappingProxyType({})
+
+    def __str__(self) -> str:
+        return shlex.join(self.arguments)
 
     def start(self, **options: Any) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(BIN), os.environ["PATH"]])
@@ -368,7 +152,7 @@ class ClassFolder(Tool):
                 try:
                     notebooks = gradebook.find_submission(ASSIGNMENT, name).notebooks
                 except MissingEntry:
-                    raise Problem(f"{name} has no grade in {self.root}.") from None
+                    sys.exit(f"{name} has no grade in {self.root}.")
                 grades = [grade for notebook in notebooks for grade in notebook.grades]
                 points[name] = {grade.name: grade.auto_score for grade in grades}
         return points
@@ -399,7 +183,7 @@ class Ours(ClassFolder):
     graded = re.compile(rf"^student\d+, {ASSIGNMENT}: ")
 
     def __init__(self, clean: Path, workers: int) -> None:
-        self.name = name_of_ours(workers)
+        self.name = f"ours, {workers} worker{'s' * (workers > 1)}"
         self.workers = workers
         self.clean = clean
 
@@ -409,11 +193,7 @@ class Ours(ClassFolder):
 
     def log(self) -> list[dict[str, Any]]:
         """Return what the engine noted about each submission."""
-        return [json.loads(line) for line in (self.root / "grading.jsonl").open()]
-
-
-def name_of_ours(workers: int) -> str:
-    return f"ours, {workers} worker{'s' * (workers > 1)}"
+        return [json.loads(line) for line in (self.root / JOURNAL).read_text().splitlines()]
 
 
 class Otter(Tool):
@@ -538,11 +318,11 @@ def grade(tool: Tool, names: list[str]) -> Timing:
                     if tool.graded.search(line):
                         graded.append(time.perf_counter() - start)
             if process.returncode != 0:
-                raise Problem(f"{command_line(command)} failed. See {tool.output}.")
+                sys.exit(f"{command} failed. See {tool.output}.")
     timing = Timing(time.perf_counter() - start, graded)
     if len(graded) != len(names):
         told = f"{tool.name} graded {len(graded)} of {len(names)} submissions"
-        raise Problem(f"{told}. See {tool.output}.")
+        sys.exit(f"{told}. See {tool.output}.")
     return timing
 
 
@@ -550,42 +330,34 @@ def finish(command: Command) -> None:
     process = command.start(stdout=subprocess.PIPE)
     output, _ = process.communicate()
     if process.returncode != 0:
-        raise Problem(f"{command_line(command)} failed:\n{output}")
-
-
-def command_line(command: Command) -> str:
-    return shlex.join(command.arguments)
+        sys.exit(f"{command} failed:\n{output}")
 
 
 def peak_memory(tool: Tool, names: list[str]) -> dict[str, float]:
     """Let a tool grade, and return the most memory that all its processes had together."""
-    peak = dict.fromkeys(("pss", "uss", "processes"), 0.0)
+    peak: Counter[str] = Counter()
     for command in tool.commands(names):
         with command.start(stdout=subprocess.DEVNULL) as process:
-            root = psutil.Process(process.pid)
             while process.poll() is None:
-                for name, value in memory_of(root).items():
-                    peak[name] = max(peak[name], value)
+                peak |= memory_of(psutil.Process(process.pid))
                 time.sleep(MEMORY_INTERVAL)
         if process.returncode != 0:
-            raise Problem(f"{command_line(command)} failed while its memory was measured.")
-    return peak
+            sys.exit(f"{command} failed while its memory was measured.")
+    return {"pss": peak["pss"] / 1e6, "uss": peak["uss"] / 1e6, "processes": peak["processes"]}
 
 
-def memory_of(root: psutil.Process) -> dict[str, float]:
-    """Return the memory of a process and its descendants in MB.
+def memory_of(root: psutil.Process) -> Counter[str]:
+    """Return the memory of a process and its descendants in bytes.
 
     The proportional set size (pss) shares out what processes share; the unique one (uss) leaves
     it out.
     """
-    total = dict.fromkeys(("pss", "uss", "processes"), 0.0)
+    total: Counter[str] = Counter()
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in [root, *root.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 memory = process.memory_full_info()
-                total["pss"] += memory.pss / 1e6
-                total["uss"] += memory.uss / 1e6
-                total["processes"] += 1
+                total.update(pss=memory.pss, uss=memory.uss, processes=1)
     return total
 
 
@@ -655,18 +427,6 @@ class Benchmark:
         self.memory: dict[str, dict[str, float]] = {}
         self.stages: dict[str, list[dict[str, float]]] = defaultdict(list)
 
-    def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Yield all that is to do, with a title for each."""
-        for tool in self.tools:
-            yield f"warming up, {tool.name}", partial(self.warm_up, tool)
-        for number in range(self.rounds):
-            first = number % len(self.tools)
-            for tool in self.tools[first:] + self.tools[:first]:
-                yield f"round {number + 1}, {tool.name}", partial(self.time, tool, number)
-            yield f"round {number + 1}, the checks alone", self.time_the_checks
-        for tool in self.tools:
-            yield f"memory, {tool.name}", partial(self.weigh, tool)
-
     def set_up(self) -> None:
         shutil.rmtree(WORK, ignore_errors=True)
         clean = WORK / "ours"
@@ -674,24 +434,39 @@ class Benchmark:
         finish(Command([*GRADING, "release", "--root", str(clean), ASSIGNMENT], HOME))
         course = Course(clean)
         self.students = make_class(self.size)
-        self.names = [student.name for student in self.students]
+        self.names = [member.name for member in self.students]
         with course.gradebook() as gradebook:
-            for name in self.names:
-                gradebook.update_or_create_student(name)
-        hand_in(self.students, course.folder("release", ASSIGNMENT))
+            for member in self.students:
+                gradebook.add_student(member.name)
+                hand_in(member, course.folder("release", ASSIGNMENT), SUBMISSIONS / member.name)
         self.seed = str(course.seed)
         self.tools: list[Tool] = [Stock(self.seed), Otter(self.seed)]
         self.tools += [Ours(clean, workers) for workers in WORKERS]
         checked = run_without_a_tool(self.names, self.seed)
         self.right = {name: checked[name].points for name in self.names}
 
-    def warm_up(self, tool: Tool) -> None:
-        """Let a tool grade a little, so that every file has been read once."""
-        self.grade(tool, self.names[:2])
+    def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield all that is to do, with a title for each."""
+        # First, because it also warms up: every file has been read once.
+        for tool in self.tools:
+            yield f"memory, {tool.name}", partial(self.weigh, tool)
+        for number in range(self.rounds):
+            first = number % len(self.tools)
+            for tool in self.tools[first:] + self.tools[:first]:
+                yield f"round {number + 1}, {tool.name}", partial(self.time, tool, number)
+            yield f"round {number + 1}, the checks alone", self.time_the_checks
+
+    def weigh(self, tool: Tool) -> None:
+        names = self.names if isinstance(tool, Ours) else self.names[:2]
+        tool.reset(names)
+        self.memory[tool.name] = peak_memory(tool, names)
+        self.check_points(tool, names)
 
     def time(self, tool: Tool, number: int) -> None:
         names = self.names_for(tool, number)
-        timing = self.grade(tool, names)
+        tool.reset(names)
+        timing = grade(tool, names)
+        self.check_points(tool, names)
         self.runs.append(
             {
                 "tool": tool.name,
@@ -706,18 +481,37 @@ class Benchmark:
         if isinstance(tool, Ours):
             self.look_closer(tool)
 
+    def names_for(self, tool: Tool, number: int) -> list[str]:
+        """Return whom a tool grades in a round: ours all, the others the next few in the class."""
+        if isinstance(tool, Ours):
+            return self.names
+        first = number * self.subset
+        return [self.names[place % self.size] for place in range(first, first + self.subset)]
+
+    def check_points(self, tool: Tool, names: list[str]) -> None:
+        """Insist on the points that the checks give without a tool."""
+        points = tool.points(names)
+        for name in names:
+            given = {cell: points[name].get(cell) for cell in CHECKS}
+            if given != self.right[name]:
+                sys.exit(
+                    f"{tool.name} gives {name} {given}, and the checks alone give "
+                    f"{self.right[name]}. Tools that grade differently cannot be compared: find "
+                    f"out why. The submission is in {SUBMISSIONS / name}."
+                )
+
     def look_closer(self, tool: Ours) -> None:
         """Note where the time went and in which sandbox; then grade the unchanged class again."""
         log = tool.log()
         self.levels |= {entry["level"] for entry in log}
         stages = {stage for entry in log for stage in entry["seconds"]}
         self.stages[tool.name].append(
-            {s: sum(entry["seconds"].get(s, 0.0) for entry in log) / len(log) for s in stages}
+            {stage: fmean(entry["seconds"].get(stage, 0.0) for entry in log) for stage in stages}
         )
         self.unchanged[tool.name].append(grade(tool, self.names).seconds)
         if len(tool.log()) != len(log):
             told = f"With {tool.name} the unchanged class was graded again"
-            raise Problem(f"{told}. Was a file of the course edited meanwhile?")
+            sys.exit(f"{told}. Was a file of the course edited meanwhile?")
 
     def time_the_checks(self) -> None:
         checked = run_without_a_tool(self.names, self.seed).values()
@@ -727,33 +521,6 @@ class Benchmark:
                 "checks": sum(one.checks for one in checked),
             }
         )
-
-    def weigh(self, tool: Tool) -> None:
-        names = self.names if isinstance(tool, Ours) else self.names[:2]
-        tool.reset(names)
-        self.memory[tool.name] = peak_memory(tool, names)
-
-    def names_for(self, tool: Tool, number: int) -> list[str]:
-        """Return whom a tool grades in a round: ours all, the others the next few in the class."""
-        if isinstance(tool, Ours):
-            return self.names
-        first = number * self.subset
-        return [self.names[place % self.size] for place in range(first, first + self.subset)]
-
-    def grade(self, tool: Tool, names: list[str]) -> Timing:
-        """Let a tool grade from a cold start, and insist on the right points."""
-        tool.reset(names)
-        timing = grade(tool, names)
-        points = tool.points(names)
-        for name in names:
-            given = {cell: points[name].get(cell) for cell in CHECKS}
-            if given != self.right[name]:
-                raise Problem(
-                    f"{tool.name} gives {name} {given}, and the checks alone give "
-                    f"{self.right[name]}. Tools that grade differently cannot be compared: find "
-                    f"out why. The submission is in {SUBMISSIONS / name}."
-                )
-        return timing
 
     def results(self) -> dict[str, Any]:
         results: dict[str, Any] = {
@@ -768,7 +535,7 @@ class Benchmark:
             "class": {
                 "assignment": ASSIGNMENT,
                 "students": self.size,
-                "kinds": Counter(student.kind for student in self.students),
+                "kinds": Counter(member.kind for member in self.students),
                 "points": [sum(self.right[name].values()) for name in self.names],
                 "subset": self.subset,
                 "graded_by_all": min(self.size, self.rounds * self.subset),
@@ -780,11 +547,11 @@ class Benchmark:
             "floor": self.floor,
             "memory": self.memory,
             "stages": {
-                tool: {stage: statistics.mean(run[stage] for run in runs) for stage in runs[0]}
+                tool: {stage: fmean(run[stage] for run in runs) for stage in runs[0]}
                 for tool, runs in self.stages.items()
             },
         }
-        return rounded({**results, "summary": summary(results)})
+        return {**results, "summary": summary(results)}
 
 
 def machine() -> dict[str, Any]:
@@ -799,173 +566,22 @@ def machine() -> dict[str, Any]:
     }
 
 
-def rounded(value: Any) -> Any:
-    """Return results with as many digits as they deserve."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def summary(results: dict[str, Any]) -> dict[str, Any]:
-    """Return medians and spreads of the times and, from the same rounds, of the ratios."""
-    size = results["class"]["students"]
-    probes = statistics.median(run["probes"] for run in results["floor"])
-    stock = times(results, Stock.name)
-    tools: dict[str, Any] = {}
-    for tool, workers in results["workers"].items():
-        own = times(results, tool)
-        first = [run["graded_after"][0] for run in results["runs"] if run["tool"] == tool]
-        tools[tool] = {
-            "class_seconds": spread(own),
-            "seconds_each": spread([seconds / size for seconds in own]),
-            "times_as_fast": spread([theirs / ours for theirs, ours in zip(stock, own)]),
-            "first_grade_seconds": spread(first),
-            "share_of_probes": probes / workers / statistics.median(own),
-        }
-        if tool in results["unchanged"]:
-            tools[tool]["unchanged_seconds"] = spread(results["unchanged"][tool])
-    floor = {
-        part: spread([run[part] / size for run in results["floor"]])
-        for part in ("probes", "checks")
-    }
-    return {"tools": tools, "floor": floor, "memory_of_a_worker": memory_of_a_worker(results)}
-
-
-def times(results: dict[str, Any], tool: str) -> list[float]:
-    """Return the seconds that a tool needs for the class, by round."""
-    runs = sorted(results["runs"], key=lambda run: run["round"])
-    return [run["class_seconds"] for run in runs if run["tool"] == tool]
-
-
-def memory_of_a_worker(results: dict[str, Any]) -> float:
-    """Return by how many MB our engine grows with each further worker."""
-    few, many = map(name_of_ours, WORKERS)
-    grown = results["memory"][many]["pss"] - results["memory"][few]["pss"]
-    return float(grown / (WORKERS[1] - WORKERS[0]))
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-
-
-# --- what the book shows --------------------------------------------------------------------------
-
-
-def table(results: dict[str, Any]) -> str:
-    """Return the comparison in Markdown; with more than one round the spread is in brackets."""
-    head = [
-        "",
-        f"{results['class']['students']} submissions",
-        "one submission",
-        "times as fast as stock",
-        "share of the students' code",
-        "first grade after",
-        "again, unchanged",
-        "memory",
-    ]
-    lines = [row_of(head), "|---" * len(head) + "|"]
-    for tool, row in results["summary"]["tools"].items():
-        again = row.get("unchanged_seconds")
-        lines.append(
-            row_of(
-                [
-                    tool,
-                    f"{row['class_seconds']['median']:.0f} s",
-                    in_words(row["seconds_each"], ".2f", " s"),
-                    in_words(row["times_as_fast"], ".1f"),
-                    f"{row['share_of_probes']:.0%}",
-                    in_words(row["first_grade_seconds"], ".1f", " s"),
-                    in_words(again, ".1f", " s") if again else "",
-                    f"{results['memory'][tool]['pss']:.0f} MB",
-                ]
-            )
-        )
-    return "\n".join(lines)
-
-
-def stage_table(results: dict[str, Any]) -> str:
-    """Return where our engine's time goes, in Markdown: seconds for one submission."""
-    stages: dict[str, dict[str, float]] = results["stages"]
-    tools = list(stages)
-    first = stages[tools[0]]
-    lines = [row_of(["", *tools]), "|---" * (len(tools) + 1) + "|"]
-    for stage in sorted(first, key=first.__getitem__, reverse=True):
-        lines.append(row_of([stage, *(f"{stages[tool][stage]:.3f} s" for tool in tools)]))
-    sums = [sum(stages[tool].values()) for tool in tools]
-    each = [results["summary"]["tools"][tool]["seconds_each"]["median"] for tool in tools]
-    busy = [time * results["workers"][tool] for time, tool in zip(each, tools)]
-    lines.append(row_of(["all stages", *(f"{seconds:.3f} s" for seconds in sums)]))
-    lines.append(row_of(["time that passed × workers", *(f"{seconds:.3f} s" for seconds in busy)]))
-    return "\n".join(lines)
-
-
-def row_of(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def in_words(values: dict[str, float], digits: str, unit: str = "") -> str:
-    median, lowest, highest = (
-        f"{values[name]:{digits}}" for name in ("median", "lowest", "highest")
-    )
-    return f"{median}{unit}" + (f" ({lowest} to {highest})" if lowest != highest else "")
-
-
-def plot(results: dict[str, Any]) -> Figure:
-    """Return the picture of the comparison: medians as bars, every round as a line across."""
-    plots.use_style()
-    fig, ax = plt.subplots(figsize=(8, 3.6))
-    size = results["class"]["students"]
-    bars = seconds_each(results)
-    for place, (label, seconds) in enumerate(bars.items()):
-        colour = plots.BLUE if label.startswith("ours") else plots.GREY
-        ax.barh(place, seconds, color=colour, height=0.6)
-        rounds = [time / size for time in times(results, label)]
-        ax.plot(rounds, [place] * len(rounds), "|", color=plots.INK, markersize=12)
-        ax.text(max([seconds, *rounds]), place, f"  {seconds:.2f} s", va="center")
-    ax.set_yticks(range(len(bars)), bars)
-    ax.invert_yaxis()
-    ax.set_xlabel("seconds for one submission")
-    ax.set_xlim(0, 1.2 * max(bars.values()))
-    return fig
-
-
-def alternative(results: dict[str, Any]) -> str:
-    """Return what the picture shows, in words."""
-    told = "; ".join(f"{label} {time:.2f} s" for label, time in seconds_each(results).items())
-    return f"Bars of the time that one submission takes: {told}."
-
-
-def seconds_each(results: dict[str, Any]) -> dict[str, float]:
-    """Return the median seconds for one submission: of every tool, and without any."""
-    found = results["summary"]
-    seconds = {tool: row["seconds_each"]["median"] for tool, row in found["tools"].items()}
-    seconds["the checks alone"] = found["floor"]["checks"]["median"]
-    seconds["the students' code alone"] = found["floor"]["probes"]["median"]
-    return seconds
-
-
 # --- the command ----------------------------------------------------------------------------------
 
 
-def follow(benchmark: Benchmark) -> None:
+def follow(benchmark: Benchmark, console: Console) -> None:
     """Do all steps of a benchmark, and show how far it is."""
-    console = Console(stderr=True, highlight=False)
     with console.status("Setting up"):
         benchmark.set_up()
     steps = [*benchmark.steps()]
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        shown = bar.add_task("", total=len(steps))
-        for title, step in steps:
-            bar.update(shown, description=title)
-            start = time.perf_counter()
+    for number, (title, step) in enumerate(steps, start=1):
+        start = time.perf_counter()
+        with console.status(f"{title} (step {number} of {len(steps)})"):
             step()
-            console.print(f"{title}: {time.perf_counter() - start:.1f} s")
-            bar.advance(shown)
+        console.print(f"{title}: {time.perf_counter() - start:.1f} s")
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -974,28 +590,24 @@ def main() -> int:
     parser.add_argument(
         "--subset", type=int, default=12, help="submissions for the slow tools in a round (12)"
     )
-    parser.add_argument("--to", type=Path, default=RESULTS, metavar="FILE", help="results as JSON")
+    parser.add_argument("--to", type=Path, default=SPEED, metavar="FILE", help="results as JSON")
     options = parser.parse_args()
     if not 2 <= options.subset <= options.students or options.rounds < 1:
         parser.error("there must be a round, and 2 or more of the students in the subset")
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     benchmark = Benchmark(options.students, options.rounds, options.subset)
+    if (load := benchmark.machine["load_before"]) > QUIET:
+        console.print(f"This machine is busy (its load is {load:.1f}): the figures will say so.")
     try:
-        follow(benchmark)
-    except Problem as problem:
-        print(problem, file=sys.stderr)
-        return 1
+        follow(benchmark, console)
     except KeyboardInterrupt:
-        print("Stopped: there are no results.", file=sys.stderr)
-        return 130
+        sys.exit("Stopped: there are no results.")
+    except psutil.AccessDenied as error:
+        sys.exit(f"The memory of a sandboxed process cannot be read ({error}): run this as root.")
     results = benchmark.results()
-    # Numbers side by side: a list of sixty is one line.
-    text = re.sub(
-        r'\[[^][{}"]*\]', lambda found: " ".join(found[0].split()), json.dumps(results, indent=1)
-    )
-    options.to.write_text(f"{text}\n")
-    print(f"{table(results)}\n\n{stage_table(results)}\n\n{options.to}")
-    return 0
+    store(results, options.to)
+    print(table(results), stage_table(results), caption(results), options.to, sep="\n\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -29,9 +29,9 @@ from toy_course import SOLUTION, hand_in, source_notebook
 
 from grading.course import Course
 from grading.intake import Submission, take_in
+from grading.outputs import KERNEL_LOST, MOST_OUTPUTS, Events
 from grading.repair import Unrepairable, repaired
 from grading.sandbox import Limits
-from grading.worker import KERNEL_LOST, MOST_OUTPUTS, Events
 from grading.zygote import LONGEST_LINE, Run, Stopped
 
 ROUNDS = int(os.environ.get("BORDER_ROUNDS", "1"))

@@ -49,13 +49,40 @@ def test_what_is_no_notebook(text: str, released: NotebookNode, source: Notebook
         repair(text, released, source)
 
 
+def handed_in(*cells: NotebookNode) -> str:
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+
+
 def test_what_would_take_too_long(released: NotebookNode, source: NotebookNode) -> None:
-    cells = [nbformat.v4.new_code_cell("1")] * 1001
+    many = handed_in(*(nbformat.v4.new_code_cell("1") for _ in range(1001)))
     with pytest.raises(Unrepairable, match="has more than 1000 cells"):
-        repair(nbformat.writes(nbformat.v4.new_notebook(cells=cells)), released, source)
-    cells = [nbformat.v4.new_markdown_cell("*[" * 5_001)]
-    with pytest.raises(Unrepairable, match="has a markdown cell of more than 10000 characters"):
-        repair(nbformat.writes(nbformat.v4.new_notebook(cells=cells)), released, source)
+        repair(many, released, source)
+    with pytest.raises(Unrepairable, match="has a code cell of more than 100000 characters"):
+        repair(handed_in(nbformat.v4.new_code_cell("1" * 100_001)), released, source)
+    nested = nbformat.v4.new_code_cell("1", metadata={"a": [[]] * 100_000})
+    with pytest.raises(Unrepairable, match="has too many parts"):
+        repair(handed_in(nested), released, source)
+
+
+@pytest.mark.parametrize("kind", ["markdown", "code"])
+def test_a_long_text_is_cut(kind: str, released: NotebookNode, source: NotebookNode) -> None:
+    essay = nbformat.v4.new_markdown_cell("", metadata=cell(source, "double").metadata)
+    essay.metadata.nbgrader = {"grade_id": "essay", "locked": False, "solution": True}
+    released.cells.append(deepcopy(essay))
+    claimed = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}[kind]
+    theirs = claimed("*[" * 50_000, metadata=essay.metadata)
+    notebook = repair(handed_in(theirs), released, source)
+    text = cell(notebook, "essay").source
+    assert text.startswith("*[" * 5_000 + "\n") and len(text) < 10_100
+    assert "after 10000 characters is left out" in text
+
+
+def test_metadata_of_students_cells_are_forgotten(
+    released: NotebookNode, source: NotebookNode
+) -> None:
+    tagged = nbformat.v4.new_code_cell("1", metadata={"tags": ["skip-execution"]})
+    notebook = repair(handed_in(tagged), released, source)
+    assert notebook.cells[0].metadata == {}
 
 
 def test_locked_cells_are_the_instructors(released: NotebookNode, source: NotebookNode) -> None:

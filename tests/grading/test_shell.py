@@ -14,7 +14,8 @@ from toy_course import CONFIG, write_course
 from grading import sandbox
 from grading.course import Course
 from grading.engine import Pool
-from grading.worker import KERNEL_LOST, LONGEST_TEXT, MOST_OUTPUTS, Assignment, Job
+from grading.jobs import Assignment, Job
+from grading.outputs import KERNEL_LOST, LONGEST_TEXT, MOST_OUTPUTS
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the engine's processes are Linux's"

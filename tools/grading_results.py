@@ -1,0 +1,256 @@
+"""What the benchmarks of grading found: how it is summed up, stored, and shown in the book."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from course_lib import plots
+
+APPENDIX = Path(__file__).resolve().parents[1] / "book" / "appendix"
+SPEED, CLUSTER = APPENDIX / "grading_speed.json", APPENDIX / "grading_cluster.json"
+
+QUIET = 1.0
+"""The load average that a machine may have before a benchmark."""
+
+Results = dict[str, Any]
+
+
+def store(results: Results, path: Path) -> None:
+    text = json.dumps(rounded(results), indent=1)
+    # Numbers side by side: a list of sixty is one line.
+    text = re.sub(r'\[[^][{}"]*\]', lambda found: " ".join(found[0].split()), text)
+    path.write_text(f"{text}\n")
+
+
+def rounded(value: Any) -> Any:
+    """Return results with as many digits as they deserve."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+# --- summing up -----------------------------------------------------------------------------------
+
+
+def summary(results: Results) -> Results:
+    """Return medians and spreads of the times and, from the same rounds, of the ratios.
+
+    The first tool is the one that the others are compared with.
+    """
+    size = results["class"]["students"]
+    probes = median(run["probes"] for run in results["floor"])
+    stock = times(results, next(iter(results["workers"])))
+    tools: Results = {}
+    for tool, workers in results["workers"].items():
+        own = times(results, tool)
+        first = [run["graded_after"][0] for run in results["runs"] if run["tool"] == tool]
+        tools[tool] = {
+            "class_seconds": spread(own),
+            "seconds_each": spread([seconds / size for seconds in own]),
+            "times_as_fast": spread([theirs / ours for theirs, ours in zip(stock, own)]),
+            "first_grade_seconds": spread(first),
+            "share_of_probes": probes / workers / median(own),
+        }
+        if tool in results["unchanged"]:
+            tools[tool]["unchanged_seconds"] = spread(results["unchanged"][tool])
+    floor = {
+        part: spread([run[part] / size for run in results["floor"]])
+        for part in ("probes", "checks")
+    }
+    return {"tools": tools, "floor": floor, "memory_of_a_worker": memory_of_a_worker(results)}
+
+
+def times(results: Results, tool: str) -> list[float]:
+    """Return the seconds that a tool needs for the class, by round."""
+    runs = sorted(results["runs"], key=lambda run: run["round"])
+    return [run["class_seconds"] for run in runs if run["tool"] == tool]
+
+
+def memory_of_a_worker(results: Results) -> float:
+    """Return by how many MB our engine grows with each further worker."""
+    few, many = sorted(results["stages"], key=results["workers"].__getitem__)
+    grown = results["memory"][many]["pss"] - results["memory"][few]["pss"]
+    return float(grown / (results["workers"][many] - results["workers"][few]))
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": median(values), "lowest": min(values), "highest": max(values)}
+
+
+def estimate(submissions: int, workers: int, figures: Results) -> float:
+    """Return the seconds that a class takes.
+
+    The workers share the work; the collector writes one submission after the other, meanwhile.
+
+    Args:
+        figures: `start`, the seconds before the first submission is begun; `worker`, those that a
+            worker needs for one; `collector`, those that the collector needs for one.
+    """
+    shared, serial = figures["worker"] / workers, figures["collector"]
+    return float(figures["start"] + submissions * max(shared, serial))
+
+
+def figures_of(results: Results) -> Results:
+    """Return the figures for `estimate` that our engine had with the most workers."""
+    tool = max(results["stages"], key=results["workers"].__getitem__)
+    all_stages = sum(results["stages"][tool].values())
+    collector = results["stages"][tool]["gradebook"]
+    measured = results["summary"]["tools"][tool]
+    return {
+        "workers": results["workers"][tool],
+        "seconds": measured["class_seconds"]["median"],
+        "start": measured["first_grade_seconds"]["median"] - all_stages,
+        "worker": all_stages - collector,
+        "collector": collector,
+    }
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+
+def table(results: Results) -> str:
+    """Return the comparison in Markdown; with more than one round the spread is in brackets."""
+    tools = results["summary"]["tools"]
+    columns = [
+        [
+            tool,
+            f"{row['class_seconds']['median']:.0f} s",
+            in_words(row["seconds_each"], ".2f", " s"),
+            in_words(row["times_as_fast"], ".1f"),
+            f"{row['share_of_probes']:.0%}",
+            in_words(row["first_grade_seconds"], ".1f", " s"),
+            in_words(row["unchanged_seconds"], ".1f", " s") if "unchanged_seconds" in row else "",
+            f"{results['memory'][tool]['pss']:.0f} MB",
+        ]
+        for tool, row in tools.items()
+    ]
+    names = [
+        "",
+        f"{results['class']['students']} submissions",
+        "one submission",
+        "times as fast as stock",
+        "share of the students' code",
+        "first grade after",
+        "again, unchanged",
+        "memory (PSS)",
+    ]
+    return markdown(zip(names, *columns))
+
+
+def caption(results: Results) -> str:
+    """Return what must be known about the comparison: what was measured, and where."""
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    load = machine["load_before"]
+    return (
+        f"Each further worker of ours takes {results['summary']['memory_of_a_worker']:.0f} MB. "
+        f"Measured on {results['date'][:10]} with `{results['command']}`: "
+        f"{results['class']['students']} submissions of `{results['class']['assignment']}`, "
+        f"sandbox {' and '.join(results['sandbox'])}; {machine['cores']} cores "
+        f"({machine['cpu']}), {machine['memory_gb']:.0f} GB; {versions}."
+    ) + (f" **The machine was busy: its load was {load:.1f}.**" if load > QUIET else "")
+
+
+def stage_table(results: Results) -> str:
+    """Return where our engine's time goes, in Markdown: seconds for one submission."""
+    stages: dict[str, dict[str, float]] = results["stages"]
+    first = next(iter(stages.values()))
+    rows = {
+        stage: [seconds[stage] for seconds in stages.values()]
+        for stage in sorted(first, key=first.__getitem__, reverse=True)
+    }
+    rows["all stages"] = [sum(seconds.values()) for seconds in stages.values()]
+    rows["time that passed × workers"] = [
+        results["summary"]["tools"][tool]["seconds_each"]["median"] * results["workers"][tool]
+        for tool in stages
+    ]
+    lines = [[name, *(f"{value:.3f} s" for value in values)] for name, values in rows.items()]
+    return markdown([["", *stages], *lines])
+
+
+def estimate_table(results: Results, submissions: int) -> str:
+    """Return how long many submissions take by `estimate`, in Markdown, and how far it is right."""
+    figures, size = figures_of(results), results["class"]["students"]
+    lines = [["workers", f"{submissions:,} submissions", "who is waited for"]]
+    for workers in (4, 8, 16, 64):
+        hours = estimate(submissions, workers, figures) / 3600
+        slowest = "workers" if figures["worker"] / workers > figures["collector"] else "parent"
+        lines.append([str(workers), f"{hours:.1f} hours", slowest])
+    return markdown(lines) + (
+        "\n\nHere $s$ = {worker:.2f} s, $c$ = {collector:.2f} s and $t_0$ = {start:.1f} s. For the "
+        "{size} submissions and {workers} workers above, the formula gives {formula:.0f} s; they "
+        "took {seconds:.0f} s."
+    ).format(**figures, size=size, formula=estimate(size, figures["workers"], figures))
+
+
+def cluster_table(results: Results) -> str:
+    """Return how fast clusters are beside one machine, in Markdown."""
+    submissions = f"{results['class']['students']} submissions"
+    lines = [["", submissions, "throughput against one machine", "by the formula", "$c$"]]
+    for name, row in results["summary"].items():
+        on_cluster = "collector" in row
+        lines.append(
+            [
+                name,
+                f"{row['seconds']:.0f} s",
+                in_words(row["throughput_ratio"], ".0%"),
+                f"{row['seconds_by_formula']:.0f} s" if on_cluster else "",
+                f"{row['collector']:.3f} s" if on_cluster else "",
+            ]
+        )
+    return markdown(lines)
+
+
+def markdown(lines: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown, whose first line is its head."""
+    head, *rows = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
+
+
+def in_words(values: dict[str, float], digits: str, unit: str = "") -> str:
+    middle, lowest, highest = (
+        f"{values[name]:{digits}}" for name in ("median", "lowest", "highest")
+    )
+    return f"{middle}{unit}" + (f" ({lowest} to {highest})" if lowest != highest else "")
+
+
+def plot(results: Results) -> Figure:
+    """Return the picture of the comparison: medians as bars, every round as a line across."""
+    plots.use_style()
+    fig, ax = plt.subplots(figsize=(8, 3.6))
+    size = results["class"]["students"]
+    bars = seconds_each(results)
+    for place, (label, seconds) in enumerate(bars.items()):
+        colour = plots.BLUE if label in results["stages"] else plots.GREY
+        ax.barh(place, seconds, color=colour, height=0.6)
+        rounds = [time / size for time in times(results, label)]
+        ax.plot(rounds, [place] * len(rounds), "|", color=plots.INK, markersize=12)
+        ax.text(max([seconds, *rounds]), place, f"  {seconds:.2f} s", va="center")
+    ax.set_yticks(range(len(bars)), bars)
+    ax.invert_yaxis()
+    ax.set_xlabel("seconds for one submission")
+    ax.set_xlim(0, 1.2 * max(bars.values()))
+    return fig
+
+
+def alternative(results: Results) -> str:
+    """Return what the picture shows, in words."""
+    told = "; ".join(f"{label} {time:.2f} s" for label, time in seconds_each(results).items())
+    return f"Bars of the time that one submission takes: {told}."
+
+
+def seconds_each(results: Results) -> dict[str, float]:
+    """Return the median seconds for one submission: of every tool, and without any."""
+    found = results["summary"]
+    seconds = {tool: row["seconds_each"]["median"] for tool, row in found["tools"].items()}
+    seconds["the checks alone"] = found["floor"]["checks"]["median"]
+    seconds["the students' code alone"] = found["floor"]["probes"]["median"]
+    return seconds
