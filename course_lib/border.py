@@ -1,10 +1,13 @@
-"""What crosses the border from a student's process to the judge: plain data and tensors.
+"""What crosses the border between the judge and a student's process: plain data and tensors.
 
-JSON says how the tensors hang together, safetensors holds their numbers. Neither can run code when
-it is read, and what is read is checked before it is used.
+On the way to the judge JSON says how the tensors hang together, safetensors holds their numbers.
+Neither can run code when it is read, and what is read is checked before it is used. On the way to
+the student's process nothing is in doubt, so that is a pickle.
 """
 
+import io
 import json
+import pickle
 from typing import Any
 
 import torch
@@ -88,3 +91,36 @@ def checked_outputs(outputs: Any, number: int) -> list[dict[str, Any]]:
         if not isinstance(output, dict) or not isinstance(output.get("error", ""), str):
             raise Garbled("an answer is not in the form that was agreed")
     return outputs
+
+
+def pack(content: Any) -> bytes:
+    """Return anything that can be pickled as bytes, for ``unpack``."""
+    stream = io.BytesIO()
+    Pickler(stream).dump(content)
+    return stream.getvalue()
+
+
+def unpack(data: bytes) -> Any:
+    """Return what ``pack`` was given. It must not come from a student's process."""
+    return pickle.loads(data)
+
+
+class Pickler(pickle.Pickler):
+    """A pickler for many small tensors: torch's own form of one takes five times as long."""
+
+    def reducer_override(self, value: Any) -> Any:
+        is_simple = (
+            type(value) is Tensor
+            and value.numel() > 0
+            and value.is_contiguous()
+            and not value.requires_grad
+            and value.nbytes == value.untyped_storage().nbytes()
+        )
+        if not is_simple:
+            return NotImplemented
+        numbers = value.flatten().view(torch.uint8).numpy().tobytes()
+        return _tensor, (numbers, value.dtype, value.shape)
+
+
+def _tensor(numbers: bytes, dtype: torch.dtype, shape: torch.Size) -> Tensor:
+    return torch.frombuffer(bytearray(numbers), dtype=dtype).reshape(shape)

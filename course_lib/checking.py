@@ -156,10 +156,14 @@ class Check:
         rng = torch.Generator().manual_seed(seed)
         return Exam(self, [case for _ in range(rounds) for case in self.inputs(rng)])
 
-    def answer(self, cases: list[Case]) -> bytes:
-        """Do the students' half of a graded run; ``Exam.mark`` does the other."""
+    def answer(self, questions: bytes) -> bytes:
+        """Do the students' half of a graded run; ``Exam.mark`` does the other.
+
+        Args:
+            questions: what ``Exam.questions`` returned.
+        """
         try:
-            return border.encode({"outputs": self.attempt_file(cases)})
+            return border.encode({"outputs": self.attempt_file(border.unpack(questions))})
         except student.Unusable as error:
             return border.encode({"refused": str(error)})
 
@@ -250,6 +254,10 @@ class Exam:
         self.check = check
         self.cases = cases
         self._remembered: dict[tuple[int, int], Outputs] = {}
+
+    def questions(self) -> bytes:
+        """Return the cases as they are sent to where students' code runs."""
+        return border.pack(self.cases)
 
     def mark(self, answer: bytes, source: str) -> Result:
         """Judge the answer of a graded run. Every byte of it may be forged.

@@ -14,7 +14,6 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -92,7 +91,7 @@ class Space:
         is_class = isinstance(space, type)
         self.inherited = set(dir(space.__base__)) - set(vars(space)) if is_class else set()
         # A module's own dictionary, because setattr itself may have been replaced.
-        self.set = partial(setattr, space) if is_class else vars(space).__setitem__
+        self.set = functools.partial(setattr, space) if is_class else vars(space).__setitem__
 
     def put_back(self) -> list[str]:
         """Return the dotted names of the functions that were replaced, and undo it."""

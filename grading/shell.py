@@ -94,18 +94,18 @@ def prepare(channel: socket.socket) -> Work:
 
 @dataclass(frozen=True)
 class Questions:
-    """Checks of the students' module: the module that they are in, and the pickled cases of each.
+    """Checks of the students' module: the module that they are in, and the questions of each.
 
     An answer is sent as soon as it is there, after its length in eight bytes.
     """
 
     module: str
-    cases: dict[str, bytes]
+    questions: dict[str, bytes]
 
     def run(self, send: Send) -> None:
         module = importlib.import_module(self.module)
-        for name, cases in self.cases.items():
-            answer = getattr(module, name).answer(pickle.loads(cases))
+        for name, questions in self.questions.items():
+            answer = getattr(module, name).answer(questions)
             send(len(answer).to_bytes(8, "big") + answer)
 
 

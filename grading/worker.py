@@ -4,7 +4,6 @@ import contextlib
 import functools
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -239,6 +238,6 @@ def _is_test(cell: NotebookNode) -> bool:
 
 @functools.cache
 def draw(module: str, name: str, seed: int) -> tuple[Any, bytes]:
-    """Return the exam of a check, and its cases as they are sent in; the same for a whole class."""
+    """Return the exam of a check, and its questions; the same for a whole class."""
     exam = find_check(module, name).exam(seed)
-    return exam, pickle.dumps(exam.cases)
+    return exam, exam.questions()

@@ -31,7 +31,8 @@ from grading.course import Course
 from grading.intake import Submission, take_in
 from grading.outputs import KERNEL_LOST, MOST_OUTPUTS, Events
 from grading.repair import Unrepairable, repaired
-from grading.sandbox import Limits
+from grading.sandbox import Limits, SandboxError
+from grading.shell import Cells, Task
 from grading.zygote import LONGEST_LINE, Run, Stopped
 
 ROUNDS = int(os.environ.get("BORDER_ROUNDS", "1"))
@@ -144,6 +145,19 @@ def test_events(sent: list[bytes], lost: bool) -> None:
     ended_with = [cell.outputs[-1] for cell in notebook.cells[1:] if cell.outputs]
     if lost and not taken.done:
         assert ended_with[-1].ename == KERNEL_LOST
+
+
+@pytest.mark.parametrize("forged", [{"done": True}, {"cell": 4}, {"cell": 5}])
+def test_no_cell_can_be_passed_over(forged: dict[str, Any]) -> None:
+    """A test that has no output counts as passed."""
+    notebook = notebook_of_a_student()
+    taken = Events(notebook, [1, 2, 4, 5])
+    for event in ({"cell": 1}, forged, {"cell": 2}, {"cell": 4}):
+        taken.take(json.dumps(event).encode())
+    assert not taken.done
+    taken.lose("The notebook ended with exit code 0")
+    lost = [place for place in (1, 2, 4, 5) if notebook.cells[place].outputs]
+    assert lost == [4, 5]
 
 
 def test_outputs_without_end() -> None:
@@ -278,7 +292,20 @@ def test_who_hangs_up_on_us_has_sent_nothing_more(keeper: int) -> None:
     theirs.close()  # with something unread: the connection is reset
     run.limit_time(5)
     assert [*run.lines(100)] in ([b"a line"], [])
-    run.send(b"another one" * 100_000)
+    ours.close()
+
+
+@needs_linux
+def test_who_hangs_up_before_it_begins_has_failed(keeper: int) -> None:
+    ours, theirs = socket.socketpair()
+    status, sender = os.pipe()
+    os.write(sender, b"-9")
+    theirs.close()
+    task = Task({"large.txt": bytes(1_000_000)}, (), "work", {}, Cells({}, 1.0))
+    with pytest.raises(SandboxError, match="its process was ended by SIGKILL"):
+        Run(keeper, ours, status, Limits()).begin(task)
+    for descriptor in (status, sender):
+        os.close(descriptor)
     ours.close()
 
 

@@ -123,6 +123,27 @@ def test_rich_displays(show: Show) -> None:
     assert output["data"]["image/png"].encode() == PIXEL
 
 
+PICTURE = f"""
+import base64, numpy
+class Picture:
+    def _repr_png_(self):
+        return base64.b64decode({PIXEL}), {{"width": numpy.int64(7)}}
+Picture()
+"""
+DATE = """
+import datetime
+display({"text/plain": "x", "application/json": datetime.date(2024, 2, 29)}, raw=True)
+"""
+
+
+def test_what_is_no_json_is_written_as_a_kernel_does(show: Show) -> None:
+    shown = show(PICTURE, DATE)
+    (output,) = shown.cells[0]
+    assert output["data"]["image/png"].encode() == PIXEL
+    assert output["metadata"] == {"image/png": {"width": 7}}
+    assert shown.cells[1] == [displayed("x")]
+
+
 def test_figures_are_shown_after_their_cell_and_once(show: Show) -> None:
     shown = show("import matplotlib.pyplot as plt\nplt.plot([1, 2]);", "plt.title('');", "1")
     for outputs in shown.cells[:2]:
@@ -152,6 +173,21 @@ def test_warnings_and_logs(show: Show) -> None:
         (output,) = outputs
         assert output["name"] == "stderr"
         assert word in output["text"]
+
+
+def test_threads_do_not_disturb_each_other(show: Show) -> None:
+    """What one sends fills the channel, so that the other begins in the middle of it."""
+    cell = """
+import threading
+def show():
+    for _ in range(20):
+        display({"text/plain": "x" * 90_000}, raw=True)
+threads = [threading.Thread(target=show) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    shown = show(cell, "5")
+    assert shown.cells == [80 * [displayed("x" * 90_000)], [result(2, "5")]]
 
 
 def test_threads_print_too(show: Show) -> None:
@@ -279,6 +315,15 @@ def test_a_cell_that_runs_too_long(show: Show, cell: str) -> None:
     assert shown.notes == [
         "A cell of `cells.ipynb` ran longer than its time limit and was stopped."
     ]
+
+
+def test_a_cell_that_prints_for_ever(show: Show) -> None:
+    """Its time is over in the middle of an output, and the next one must arrive all the same."""
+    shown = show("while True: print('x' * 10_000)", "print('goes on')")
+    assert error_of(shown.cells[0])[0] in ("CellTimeoutError", KERNEL_LOST)
+    if shown.complete:
+        assert [output["output_type"] for output in shown.cells[0]] == ["stream", "error"]
+        assert shown.cells[1] == [printed("goes on\n")]
 
 
 STUBBORN = """
