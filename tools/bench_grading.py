@@ -111,11 +111,6 @@ class Tool(ABC):
     graded: re.Pattern[str]
     """The line of its output that says that a submission is graded."""
 
-    @property
-    def output(self) -> Path:
-        """Where its output goes."""
-        return WORK / f"{self.name}.txt"
-
     @abstractmethod
     def reset(self, names: list[str]) -> None:
         """Undo all grading and put in the submissions of these students."""
@@ -173,7 +168,7 @@ c.IgnorePattern.pattern = r"[\s\S]"
         self.clean = WORK / "stock"
         shutil.copytree(HOME / "notebooks" / ASSIGNMENT, self.clean / "source" / ASSIGNMENT)
         (self.clean / "nbgrader_config.py").write_text(self.CONFIG)
-        finish(Command(["nbgrader", "generate_assignment", ASSIGNMENT], self.clean))
+        finish("nbgrader", "generate_assignment", ASSIGNMENT, folder=self.clean)
 
     def commands(self, names: list[str]) -> list[Command]:
         return [Command(["nbgrader", "autograde", ASSIGNMENT], self.root, self.variables)]
@@ -236,7 +231,7 @@ def part_{number}():
             for number, (part, points) in enumerate(check.parts.items()):
                 text += self.TEST_CASE.format(points=points, number=number, part=part)
             (self.root / "tests" / f"{name}.py").write_text(text)
-        finish(Command([self.command, "generate"], self.root))
+        finish(self.command, "generate", folder=self.root)
 
     def reset(self, names: list[str]) -> None:
         for folder in ("submissions", "results"):
@@ -246,13 +241,9 @@ def part_{number}():
             (self.root / "results" / name).mkdir(parents=True)
 
     def commands(self, names: list[str]) -> list[Command]:
-        start = [self.command, "run", "--output-dir"]
-        return [
-            Command(
-                [*start, f"results/{name}", f"submissions/{name}.zip"], self.root, self.variables
-            )
-            for name in names
-        ]
+        run = [self.command, "run", "--output-dir"]
+        paths = [[f"results/{name}", f"submissions/{name}.zip"] for name in names]
+        return [Command([*run, *pair], self.root, self.variables) for pair in paths]
 
     def points(self, names: list[str]) -> Points:
         points: Points = {}
@@ -277,11 +268,10 @@ def install_otter() -> str:
     requirements, made_for = HOME / "requirements.txt", OTTER_HOME / "requirements.txt"
     if not made_for.exists() or made_for.read_text() != requirements.read_text():
         folder = str(OTTER_HOME)
-        finish(Command(["uv", "venv", "--clear", "--python", sys.executable, folder], HOME))
-        install = ["uv", "pip", "install", "--no-config", "--compile-bytecode", "--python", folder]
-        same_versions = ["--constraint", str(requirements)]
+        finish("uv", "venv", "--clear", "--python", sys.executable, folder)
+        install = ("uv", "pip", "install", "--no-config", "--compile-bytecode", "--python", folder)
         wanted = f"otter-grader[grading]=={OTTER_VERSION}"
-        finish(Command([*install, *same_versions, wanted], HOME))
+        finish(*install, "--constraint", str(requirements), wanted)
         theirs = sysconfig.get_path("purelib", vars={"base": folder})
         ours = sysconfig.get_path("purelib")
         Path(theirs, "course.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
@@ -309,8 +299,8 @@ class Timing(NamedTuple):
 
 def grade(tool: Tool, names: list[str]) -> Timing:
     """Let a tool grade, and measure how long it takes."""
-    start, graded = time.perf_counter(), list[float]()
-    with tool.output.open("w") as output:
+    log, graded, start = WORK / f"{tool.name}.txt", list[float](), time.perf_counter()
+    with log.open("w") as output:
         for command in tool.commands(names):
             with command.start(stdout=subprocess.PIPE) as process:
                 for line in process.stdout or ():
@@ -318,47 +308,45 @@ def grade(tool: Tool, names: list[str]) -> Timing:
                     if tool.graded.search(line):
                         graded.append(time.perf_counter() - start)
             if process.returncode != 0:
-                sys.exit(f"{command} failed. See {tool.output}.")
+                sys.exit(f"{command} failed. See {log}.")
     timing = Timing(time.perf_counter() - start, graded)
     if len(graded) != len(names):
-        told = f"{tool.name} graded {len(graded)} of {len(names)} submissions"
-        sys.exit(f"{told}. See {tool.output}.")
+        sys.exit(f"{tool.name} graded {len(graded)} of {len(names)} submissions. See {log}.")
     return timing
 
 
-def finish(command: Command) -> None:
+def finish(*arguments: str, folder: Path = HOME) -> None:
+    command = Command(arguments, folder)
     process = command.start(stdout=subprocess.PIPE)
     output, _ = process.communicate()
     if process.returncode != 0:
         sys.exit(f"{command} failed:\n{output}")
 
 
-def peak_memory(tool: Tool, names: list[str]) -> dict[str, float]:
+def peak_memory(tool: Tool, names: list[str]) -> float:
     """Let a tool grade, and return the most memory that all its processes had together."""
-    peak: Counter[str] = Counter()
+    peak = 0.0
     for command in tool.commands(names):
         with command.start(stdout=subprocess.DEVNULL) as process:
             while process.poll() is None:
-                peak |= memory_of(psutil.Process(process.pid))
+                peak = max(peak, memory_of(psutil.Process(process.pid)))
                 time.sleep(MEMORY_INTERVAL)
         if process.returncode != 0:
             sys.exit(f"{command} failed while its memory was measured.")
-    return {"pss": peak["pss"] / 1e6, "uss": peak["uss"] / 1e6, "processes": peak["processes"]}
+    return peak
 
 
-def memory_of(root: psutil.Process) -> Counter[str]:
-    """Return the memory of a process and its descendants in bytes.
+def memory_of(root: psutil.Process) -> float:
+    """Return the memory of a process and its descendants in MB.
 
-    The proportional set size (pss) shares out what processes share; the unique one (uss) leaves
-    it out.
+    It is the proportional set size (PSS): what processes share is shared out among them.
     """
-    total: Counter[str] = Counter()
+    memory = 0.0
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in [root, *root.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                memory = process.memory_full_info()
-                total.update(pss=memory.pss, uss=memory.uss, processes=1)
-    return total
+                memory += process.memory_full_info().pss / 1e6
+    return memory
 
 
 class Checked(NamedTuple):
@@ -387,28 +375,18 @@ def check_all(names: list[str], seed: int) -> dict[str, Checked]:
 
 def check_one(name: str, exams: dict[str, Exam]) -> Checked:
     course_lib.__path__[0] = str(SUBMISSIONS / name / MODULE.parent)
-    points, probes, checks = dict[str, float](), 0.0, 0.0
+    points, probes, checks = dict.fromkeys(exams, 0.0), 0.0, 0.0
     for cell, exam in exams.items():
         start = time.perf_counter()
-        probe(exam)
+        with contextlib.suppress(student.Unusable):
+            implementation = student.load(ASSIGNMENT, exam.check.target)
+            exam.check.attempt_all(implementation, exam.cases)
         middle = time.perf_counter()
-        points[cell] = points_of(exam)
+        with contextlib.suppress(student.Unusable):
+            points[cell] = exam.judge(exam.check.attempt_file(exam.cases)).points
         probes += middle - start
         checks += time.perf_counter() - middle
     return Checked(points, probes, checks)
-
-
-def probe(exam: Exam) -> None:
-    with contextlib.suppress(student.Unusable):
-        implementation = student.load(ASSIGNMENT, exam.check.target)
-        exam.check.attempt_all(implementation, exam.cases)
-
-
-def points_of(exam: Exam) -> float:
-    try:
-        return exam.judge(exam.check.attempt_file(exam.cases)).points
-    except student.Unusable:
-        return 0.0
 
 
 # --- the benchmark --------------------------------------------------------------------------------
@@ -424,14 +402,14 @@ class Benchmark:
         self.unchanged: dict[str, list[float]] = defaultdict(list)
         self.levels: set[str] = set()
         self.floor: list[dict[str, float]] = []
-        self.memory: dict[str, dict[str, float]] = {}
+        self.memory: dict[str, float] = {}
         self.stages: dict[str, list[dict[str, float]]] = defaultdict(list)
 
     def set_up(self) -> None:
         shutil.rmtree(WORK, ignore_errors=True)
         clean = WORK / "ours"
         clean.mkdir(parents=True)
-        finish(Command([*GRADING, "release", "--root", str(clean), ASSIGNMENT], HOME))
+        finish(*GRADING, "release", "--root", str(clean), ASSIGNMENT)
         course = Course(clean)
         self.students = make_class(self.size)
         self.names = [member.name for member in self.students]
@@ -515,12 +493,8 @@ class Benchmark:
 
     def time_the_checks(self) -> None:
         checked = run_without_a_tool(self.names, self.seed).values()
-        self.floor.append(
-            {
-                "probes": sum(one.probes for one in checked),
-                "checks": sum(one.checks for one in checked),
-            }
-        )
+        probes, checks = sum(one.probes for one in checked), sum(one.checks for one in checked)
+        self.floor.append({"probes": probes, "checks": checks})
 
     def results(self) -> dict[str, Any]:
         results: dict[str, Any] = {
@@ -528,8 +502,9 @@ class Benchmark:
             "command": shlex.join(["python", "tools/bench_grading.py", *sys.argv[1:]]),
             "machine": self.machine,
             "versions": {
-                **{package: version(package) for package in ("nbgrader", "torch")},
+                "nbgrader": version("nbgrader"),
                 "otter-grader": OTTER_VERSION,
+                "torch": version("torch"),
                 "python": platform.python_version(),
             },
             "class": {
@@ -538,7 +513,6 @@ class Benchmark:
                 "kinds": Counter(member.kind for member in self.students),
                 "points": [sum(self.right[name].values()) for name in self.names],
                 "subset": self.subset,
-                "graded_by_all": min(self.size, self.rounds * self.subset),
             },
             "sandbox": sorted(self.levels),
             "workers": {tool.name: tool.workers for tool in self.tools},

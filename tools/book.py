@@ -37,10 +37,11 @@ OUTPUT_INPUTS = (
     "solutions",
     "requirements.txt",
     "book/appendix/graders.json",
+    "book/appendix/grading_cluster.json",
     "book/appendix/grading_speed.json",
     "grading/engine.py",
     "nbgrader_config.py",
-    "tools/bench_grading.py",
+    "tools/grading_results.py",
 )
 PAGE_INPUTS = (
     *OUTPUT_INPUTS,

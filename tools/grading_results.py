@@ -22,19 +22,14 @@ Results = dict[str, Any]
 
 
 def store(results: Results, path: Path) -> None:
-    text = json.dumps(rounded(results), indent=1)
+    """Write results with as many digits as they deserve."""
+    short = json.loads(
+        json.dumps(results), parse_float=lambda digits: float(f"{float(digits):.4g}")
+    )
+    text = json.dumps(short, indent=1)
     # Numbers side by side: a list of sixty is one line.
     text = re.sub(r'\[[^][{}"]*\]', lambda found: " ".join(found[0].split()), text)
     path.write_text(f"{text}\n")
-
-
-def rounded(value: Any) -> Any:
-    """Return results with as many digits as they deserve."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 # --- summing up -----------------------------------------------------------------------------------
@@ -77,7 +72,7 @@ def times(results: Results, tool: str) -> list[float]:
 def memory_of_a_worker(results: Results) -> float:
     """Return by how many MB our engine grows with each further worker."""
     few, many = sorted(results["stages"], key=results["workers"].__getitem__)
-    grown = results["memory"][many]["pss"] - results["memory"][few]["pss"]
+    grown = results["memory"][many] - results["memory"][few]
     return float(grown / (results["workers"][many] - results["workers"][few]))
 
 
@@ -128,12 +123,12 @@ def table(results: Results) -> str:
             f"{row['share_of_probes']:.0%}",
             in_words(row["first_grade_seconds"], ".1f", " s"),
             in_words(row["unchanged_seconds"], ".1f", " s") if "unchanged_seconds" in row else "",
-            f"{results['memory'][tool]['pss']:.0f} MB",
+            f"{results['memory'][tool]:.0f} MB",
         ]
         for tool, row in tools.items()
     ]
     names = [
-        "",
+        "measured",
         f"{results['class']['students']} submissions",
         "one submission",
         "times as fast as stock",
@@ -146,16 +141,26 @@ def table(results: Results) -> str:
 
 
 def caption(results: Results) -> str:
-    """Return what must be known about the comparison: what was measured, and where."""
-    machine = results["machine"]
+    """Return what must be known about the comparison."""
+    return (
+        f"In each round the first two graded {results['class']['subset']} of the submissions, and "
+        "their time for all is reckoned from that pace. Memory is the largest proportional set "
+        "size of all processes together, of the first two while they graded two submissions; each "
+        "further worker of ours takes "
+        f"{results['summary']['memory_of_a_worker']:.0f} MB. "
+        f"The sandbox's level is {' and '.join(results['sandbox'])}. {where(results)}"
+    )
+
+
+def where(results: Results) -> str:
+    """Return with what the results of a benchmark were measured."""
+    machine, graded = results["machine"], results["class"]
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     load = machine["load_before"]
     return (
-        f"Each further worker of ours takes {results['summary']['memory_of_a_worker']:.0f} MB. "
-        f"Measured on {results['date'][:10]} with `{results['command']}`: "
-        f"{results['class']['students']} submissions of `{results['class']['assignment']}`, "
-        f"sandbox {' and '.join(results['sandbox'])}; {machine['cores']} cores "
-        f"({machine['cpu']}), {machine['memory_gb']:.0f} GB; {versions}."
+        f"Measured on {results['date'][:10]} with `{results['command']}`: {graded['students']} "
+        f"submissions of `{graded['assignment']}`; {machine['cores']} cores ({machine['cpu']}), "
+        f"{machine['memory_gb']:.0f} GB; {versions}."
     ) + (f" **The machine was busy: its load was {load:.1f}.**" if load > QUIET else "")
 
 
@@ -173,7 +178,7 @@ def stage_table(results: Results) -> str:
         for tool in stages
     ]
     lines = [[name, *(f"{value:.3f} s" for value in values)] for name, values in rows.items()]
-    return markdown([["", *stages], *lines])
+    return markdown([["stage", *stages], *lines])
 
 
 def estimate_table(results: Results, submissions: int) -> str:
@@ -193,20 +198,19 @@ def estimate_table(results: Results, submissions: int) -> str:
 
 def cluster_table(results: Results) -> str:
     """Return how fast clusters are beside one machine, in Markdown."""
-    submissions = f"{results['class']['students']} submissions"
-    lines = [["", submissions, "throughput against one machine", "by the formula", "$c$"]]
+    lines = [["graded on", "time", "throughput", "by the formula", "*c*"]]
     for name, row in results["summary"].items():
-        on_cluster = "collector" in row
+        formula, collector = row.get("seconds_by_formula"), row.get("collector")
         lines.append(
             [
                 name,
                 f"{row['seconds']:.0f} s",
                 in_words(row["throughput_ratio"], ".0%"),
-                f"{row['seconds_by_formula']:.0f} s" if on_cluster else "",
-                f"{row['collector']:.3f} s" if on_cluster else "",
+                f"{formula:.0f} s" if formula else "",
+                f"{collector:.2f} s" if collector else "",
             ]
         )
-    return markdown(lines)
+    return f"{markdown(lines)}\n\n{where(results)}"
 
 
 def markdown(lines: Iterable[Sequence[str]]) -> str:
@@ -225,19 +229,18 @@ def in_words(values: dict[str, float], digits: str, unit: str = "") -> str:
 def plot(results: Results) -> Figure:
     """Return the picture of the comparison: medians as bars, every round as a line across."""
     plots.use_style()
-    fig, ax = plt.subplots(figsize=(8, 3.6))
-    size = results["class"]["students"]
+    fig, ax = plt.subplots()
     bars = seconds_each(results)
+    colours = [plots.BLUE if label in results["stages"] else plots.GREY for label in bars]
+    ax.barh([*bars], [*bars.values()], color=colours, height=0.6)
     for place, (label, seconds) in enumerate(bars.items()):
-        colour = plots.BLUE if label in results["stages"] else plots.GREY
-        ax.barh(place, seconds, color=colour, height=0.6)
-        rounds = [time / size for time in times(results, label)]
+        rounds = [time / results["class"]["students"] for time in times(results, label)]
         ax.plot(rounds, [place] * len(rounds), "|", color=plots.INK, markersize=12)
-        ax.text(max([seconds, *rounds]), place, f"  {seconds:.2f} s", va="center")
-    ax.set_yticks(range(len(bars)), bars)
+        ax.text(max(rounds, default=seconds), place, f"  {seconds:.2f} s", va="center")
+    ax.margins(x=0.35)
+    ax.set_xlim(left=0)
     ax.invert_yaxis()
     ax.set_xlabel("seconds for one submission")
-    ax.set_xlim(0, 1.2 * max(bars.values()))
     return fig
 
 
