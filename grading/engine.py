@@ -24,7 +24,7 @@ from grading.sandbox import Limits, Sandbox, SandboxError
 KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ")
 """Environment variables that workers may see; no token of a hub or a cloud is among them."""
 ATTEMPTS = 4
-"""So often a job is begun when workers die under it."""
+"""So often a job is begun when workers die under it, or its sandbox cannot be set up."""
 
 
 class Engine(Configurable):
@@ -172,16 +172,19 @@ class Pool:
                 job, attempt = running.pop(future)
                 try:
                     yield job, future.result()
-                except BrokenProcessPool:
+                except (BrokenProcessPool, SandboxError) as error:
                     if attempt < ATTEMPTS:
                         waiting.appendleft((job, attempt + 1))
                     else:
-                        text = f"Its worker died {attempt} times. Is there enough memory?"
-                        yield job, GradingError(text)
-                except SandboxError as error:
-                    yield job, GradingError(f"No sandbox could be set up: {error}.")
+                        yield job, GradingError(_reason(error))
                 except Exception as error:
                     yield job, GradingError(f"{type(error).__name__}: {error}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SandboxError):
+        return f"No sandbox could be set up, {ATTEMPTS} times: {error}."
+    return f"Its worker died {ATTEMPTS} times. Is there enough memory?"
 
 
 def usable_level(unsafe: bool) -> str:

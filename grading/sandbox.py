@@ -24,6 +24,11 @@ from pathlib import Path
 
 import psutil
 
+try:
+    import pyseccomp as seccomp  # here, because it takes a while to find libseccomp
+except (ImportError, OSError, RuntimeError):
+    seccomp = None
+
 FULL, LANDLOCK, NONE = "full", "landlock", "none"
 LEVELS = (FULL, LANDLOCK)
 
@@ -303,7 +308,7 @@ def _attempt(level: str, outside: str) -> str | None:
                 keep(process, os.open(os.devnull, os.O_WRONLY))
                 os._exit(0)
             text = ""
-        except (OSError, SandboxError, ImportError) as error:
+        except (OSError, SandboxError) as error:
             text = str(error)
         finally:
             with contextlib.suppress(OSError):
@@ -460,8 +465,8 @@ def _restrict_files(readable: list[str], writable: list[str], *, required: bool)
 
 def _restrict_calls(level: str) -> None:
     """Deny system calls, with an error rather than death, so that Python can say which."""
-    import pyseccomp as seccomp  # loads libseccomp, which is not everywhere
-
+    if not seccomp:
+        raise SandboxError("pyseccomp or its library libseccomp is missing")
     denied = seccomp.ERRNO(errno.EPERM)
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
 
@@ -501,6 +506,15 @@ def _restrict_calls(level: str) -> None:
 
 def die_with_parent(with_signal: signal.Signals) -> None:
     _prctl(PR_SET_PDEATHSIG, with_signal)
+
+
+def give_up_shared_memory() -> None:
+    """Unmap what others would see change: the locks of a worker's queues lie in such memory."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, *_ = line.split()
+        if rights.startswith("rw") and rights.endswith("s"):
+            begin, end = (int(side, 16) for side in span.split("-"))
+            _call("munmap", libc.munmap(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin)))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -253,6 +253,7 @@ def _fork_on_demand(box: Sandbox, requests: socket.socket) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_IGN)
         _close_all_but(requests.fileno())
+        sandbox.give_up_shared_memory()
         Shell.instance()
         if (threads := psutil.Process().num_threads()) > 1:
             raise SandboxError(f"it must have one thread, and has {threads}")

@@ -560,5 +560,5 @@ def test_formgrader_gives_no_points_for_what_cannot_be_graded(formgrader: Formgr
     )
     answer = formgrader.ask("POST", "submission/first/dan/autograde")
     assert not answer["success"]
-    assert "has a cell of more than" in answer["log"]
+    assert "has a code cell of more than" in answer["log"]
     assert score(formgrader.root, "dan", "test_mean") is None

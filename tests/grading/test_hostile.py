@@ -44,7 +44,7 @@ from grading.course import Course
 pytestmark = pytest.mark.xdist_group("hostile")
 
 WORKERS = 4
-MINUTES = 5
+MINUTES = 15
 """The time for grading the class; less than half of it is usual."""
 LARGEST = 5_000_000
 """Bytes that a page of feedback may have, whatever a student prints."""

@@ -12,6 +12,7 @@ import fcntl
 import functools
 import json
 import mmap
+import multiprocessing
 import os
 import platform
 import resource
@@ -513,6 +514,24 @@ def test_no_network_and_nobodys_socket(
             assert has_heard(listener), "not even outside"
             assert inside(call, address).error
             assert not has_heard(listener)
+
+
+def write_into_memory(spans: list[tuple[int, int]]) -> str:
+    for begin, end in spans:
+        ctypes.memset(begin, 0xFF, end - begin)
+    return "nobody minds"
+
+
+def test_no_memory_that_others_see(level: str) -> None:
+    """The locks of a worker's queues are in such memory."""
+    lock = multiprocessing.get_context("spawn").Semaphore(3)
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    shared = [line[0].split("-") for line in maps if line[1] == "rw-s"]
+    assert shared
+    with in_a_sandbox(Sandbox(level, (), LIMITS)) as inside:
+        spans = [(int(begin, 16), int(end, 16)) for begin, end in shared]
+        assert inside(write_into_memory, spans) == Outcome(end="was ended by SIGSEGV")
+    assert lock.get_value() == 3
 
 
 def shared_memory(identifier: int) -> str:

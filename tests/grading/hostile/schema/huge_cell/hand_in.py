@@ -8,6 +8,6 @@ def hand_in(folder: Path) -> None:
     notebook = json.loads(path.read_text())
     code = "\n".join(f"x{number} = {number}" for number in range(200_000))
     notebook["cells"][1]["source"] = code
-    text = {"cell_type": "markdown", "id": "long", "metadata": {}, "source": "*[" * 2_000_000}
+    text = {"cell_type": "markdown", "id": "long", "metadata": {}, "source": "*_" * 2_000_000}
     notebook["cells"].append(text)
     path.write_text(json.dumps(notebook))
