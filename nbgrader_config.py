@@ -10,11 +10,12 @@ c.CourseCode.overlay_variable = "COURSE_LIB_OVERLAY"
 c.CourseCode.seed_variable = "COURSE_LIB_SEED"
 c.CourseCode.checks = "course_lib.checks"
 
-# What every submission would import: torch takes a second, and its optimizers another one.
+# What submissions would import: torch takes a second, its optimizers another, the digits a third.
 c.Engine.preload = [
     "matplotlib.pyplot",
     "numpy",
     "safetensors.torch",
+    "sklearn.datasets",
     "torch",
     "torch._dynamo",
 ]

@@ -1,4 +1,4 @@
-"""The instructor's command line: `python -m grading release | autograde | feedback | export`."""
+"""The instructor's command line: `python -m grading COMMAND`."""
 
 import argparse
 import contextlib
@@ -16,6 +16,7 @@ from grading.autograde import Autograding, Outcome, submissions, was_incomplete
 from grading.course import Course, GradingError, UsageError
 from grading.doctor import examine
 from grading.engine import Pool, default_workers, usable_level
+from grading.intake import Submission
 from grading.release import release
 from grading.report import SafeCsvExportPlugin, as_table, by_exercise, write_feedback
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class Run:
-    """One run of a command: prints as it goes, and remembers whether all of it succeeded."""
+class Command:
+    """A command that runs: prints as it goes, and remembers whether all of it succeeded."""
 
     def __init__(self, course: Course, arguments: argparse.Namespace) -> None:
         self.course = course
@@ -45,6 +46,19 @@ class Run:
                 self.say(f"{assignment}: {'released' if new else 'unchanged'}")
 
     def autograde(self) -> None:
+        found, only_failed = self.submissions(), self.arguments.only_failed
+        if only_failed:
+            found = [submission for submission in found if was_incomplete(self.course, submission)]
+            if not found and self.succeeded:
+                self.say("Everything could be graded in full the last time.")
+        force, unsafe = self.arguments.force or only_failed, self.arguments.unsafe
+        autograding = Autograding(self.course, found, force=force, unsafe=unsafe)
+        if self.arguments.dry_run:
+            self.preview(autograding)
+        else:
+            self.report(self.grade(autograding))
+
+    def submissions(self) -> list[Submission]:
         found = []
         for assignment in self.assignments:
             try:
@@ -55,31 +69,32 @@ class Run:
         if not found and self.succeeded:
             folder = self.course.root / self.course.directory.submitted_directory
             self.fail(f"There is no submission in {folder}: run `nbgrader zip_collect` first.")
-        if self.arguments.only_failed:
-            found = [submission for submission in found if was_incomplete(self.course, submission)]
-        force = self.arguments.force or self.arguments.only_failed
-        autograding = Autograding(self.course, found, force=force)
-        if self.arguments.dry_run:
-            self.preview(autograding)
-            return
-        incomplete, beside = 0, dict[str, int]()
+        return found
+
+    def grade(self, autograding: Autograding) -> list[Outcome]:
+        done, total = [], len(autograding.kept) + len(autograding.pending)
         with contextlib.closing(self.outcomes(autograding)) as outcomes:
-            for outcome in self.track(outcomes, "Autograding", len(found)):
-                incomplete += not outcome.complete
-                assignment = outcome.submission.assignment
-                beside[assignment] = max(outcome.beside, beside.get(assignment, 0))
+            for outcome in self.track(outcomes, "Autograding", total):
+                done.append(outcome)
                 if outcome.notes or not self.console.is_terminal:
                     self.say(_in_words(outcome))
-        for assignment in sorted({submission.assignment for submission in found}):
+        return done
+
+    def report(self, outcomes: list[Outcome]) -> None:
+        beside = dict[str, int]()
+        for outcome in outcomes:
+            assignment = outcome.submission.assignment
+            beside[assignment] = max(outcome.beside, beside.get(assignment, 0))
+        for assignment, number in sorted(beside.items()):
             self.console.print(as_table(by_exercise(self.course, assignment), assignment))
-            if number := beside.get(assignment):
+            if number:
                 self.say(
                     f"{number} tests of {assignment} ran beside the students' code, which can "
                     "tamper with them: see SECURITY.md."
                 )
-        if incomplete:
+        if incomplete := sum(not outcome.complete for outcome in outcomes):
             log = self.course.root / "grading.log"
-            self.fail(f"{incomplete} of {len(found)} could not be graded in full: see {log}.")
+            self.fail(f"{incomplete} of {len(outcomes)} could not be graded in full: see {log}.")
 
     def outcomes(self, autograding: Autograding) -> Generator[Outcome]:
         yield from autograding.kept
@@ -192,9 +207,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         course = Course(arguments.root)
-        run = Run(course, arguments)
-        with run.interruptible(), course.at_work():
-            getattr(run, arguments.command)()
+        command = Command(course, arguments)
+        with command.interruptible(), course.at_work():
+            getattr(command, arguments.command)()
     except GradingError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -204,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped. What was finished is kept: run it again to go on.", file=sys.stderr)
         return 130
-    return 0 if run.succeeded else 1
+    return 0 if command.succeeded else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -219,7 +234,11 @@ def _parser() -> argparse.ArgumentParser:
     autograde = commands.add_parser("autograde", parents=[common, some], help="grade submissions")
     autograde.add_argument("--force", action="store_true", help="also what is unchanged")
     autograde.add_argument(
-        "--workers", type=int, default=default_workers(), metavar="N", help="default: all cores"
+        "--workers",
+        type=_at_least_one,
+        default=default_workers(),
+        metavar="N",
+        help="default: all cores",
     )
     autograde.add_argument(
         "--cluster", metavar="ADDRESS", help="grade on the machines of this Dask scheduler"
@@ -240,6 +259,12 @@ def _parser() -> argparse.ArgumentParser:
         "doctor", parents=[common], help="say how well this machine protects you, and what to do"
     )
     return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,14 +12,14 @@ from typing import Protocol
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
-from nbgrader.api import MissingEntry
 from nbgrader.utils import find_all_files
 
+from grading import sandbox
 from grading.course import (
     LOG,
     Course,
-    GradebookError,
     GradingError,
+    MachineError,
     replace_folder,
     write_atomically,
 )
@@ -26,9 +27,14 @@ from grading.engine import Pool, usable_level
 from grading.intake import TIMESTAMP, Intake, Submission, take_in
 from grading.jobs import Assignment, Job, Result
 from grading.release import is_current
+from grading.report import final_score
 
 JOURNAL = "grading.jsonl"
 """One line of JSON for each submission that was graded, with the seconds of every stage."""
+
+
+Scores = tuple[float, float]
+"""The score after the penalty, and the highest that there is."""
 
 
 class Graders(Protocol):
@@ -46,9 +52,9 @@ class Outcome:
     """
 
     submission: Submission
-    notes: list[str] = field(default_factory=list)
     score: float | None = None
     max_score: float | None = None
+    notes: list[str] = field(default_factory=list)
     complete: bool = False
     reused: bool = False
     beside: int = 0
@@ -105,54 +111,53 @@ class Autograding:
     """One run over submissions: what is unchanged is kept, the rest is graded and recorded.
 
     The students' files stay as they are. An autograded folder is replaced when the new one is
-    finished. Nothing is graded again while nothing that the grade depends on has changed.
+    finished. Nothing is graded again while nothing that the grade depends on has changed, unless
+    it was graded without a sandbox, and has to be graded in one.
     """
 
-    def __init__(self, course: Course, found: list[Submission], *, force: bool = False) -> None:
-        self.course = course
+    def __init__(
+        self, course: Course, found: list[Submission], *, force: bool = False, unsafe: bool = False
+    ) -> None:
+        self.course, self.force, self.unsafe = course, force, unsafe
         self.kept: list[Outcome] = []
         self.pending: list[Pending] = []
-        scores, students = self._gradebook(found)
-        create = course.config.Autograde.get("create_student", True)
+        self._read_gradebook({submission.assignment for submission in found})
         for submission in found:
-            if not create and submission.student not in students:
-                advice = "add the student with `nbgrader db student import FILE.csv`"
-                text = f"{submission.student} is not in the gradebook: {advice}."
-                self.kept.append(Outcome(submission, [text]))
-                continue
             try:
-                self._sort(submission, scores.get(submission[:2]), force)
+                self._sort(submission)
             except Exception as error:
                 self.kept.append(_failed(submission, error))
 
-    def _gradebook(
-        self, found: list[Submission]
-    ) -> tuple[dict[tuple[str, str], tuple[float, float]], set[str]]:
-        """Return what the gradebook has: scores by student and assignment, and the students."""
+    def _read_gradebook(self, assignments: set[str]) -> None:
+        """Note who is in the gradebook, with which scores, and what each assignment's grades
+        depend on, of which the gradebook has the due date."""
+        self.scores: dict[tuple[str, str], Scores] = {}
+        self.basis: dict[str, str] = {}
         with self.course.gradebook() as gradebook:
-            scores = {
-                (entry.student.id, assignment): (
-                    max(0.0, entry.score - entry.late_submission_penalty),
-                    entry.max_score,
-                )
-                for assignment in {submission.assignment for submission in found}
-                for entry in gradebook.assignment_submissions(assignment)
-            }
-            return scores, {student.id for student in gradebook.students}
+            self.students = {student.id for student in gradebook.students}
+            for name in assignments:
+                due = gradebook.find_assignment(name).duedate
+                folders = [self.course.folder(step, name) for step in ("source", "release")]
+                self.basis[name] = self.course.digest(folders, self.course.basis, str(due))
+                for entry in gradebook.assignment_submissions(name):
+                    self.scores[entry.student.id, name] = final_score(entry), entry.max_score
 
-    def _sort(
-        self, submission: Submission, scores: tuple[float, float] | None, force: bool
-    ) -> None:
+    def _sort(self, submission: Submission) -> None:
         student, assignment, _ = submission
+        create = self.course.config.Autograde.get("create_student", True)
+        if not create and student not in self.students:
+            advice = "add the student with `nbgrader db student import FILE.csv`"
+            raise GradingError(f"{student} is not in the gradebook: {advice}.")
         intake = take_in(self.course, submission)
         texts = [text for item in sorted(intake.files.items()) for text in item]
-        common = _digest_of_assignment(self.course, assignment)
-        digest = self.course.digest([], common, *texts, *intake.notes)
+        digest = self.course.digest([], self.basis[assignment], *texts, *intake.notes)
         before = self.course.record("graded", assignment, student).read()
+        scores = self.scores.get((student, assignment))
         there = self.course.folder("autograded", assignment, student).is_dir()
-        if before.get("digest") == digest and there and scores and not force:
-            notes, complete = before["notes"], before["complete"]
-            self.kept.append(Outcome(submission, notes, *scores, complete, reused=True))
+        protected = before.get("level") != sandbox.NONE or self.unsafe
+        if before.get("digest") == digest and there and scores and protected and not self.force:
+            facts = {name: before[name] for name in ("notes", "complete", "beside")}
+            self.kept.append(Outcome(submission, *scores, reused=True, **facts))
         else:
             seconds = before.get("seconds", float("inf"))
             self.pending.append(Pending(submission, intake, digest, seconds))
@@ -171,45 +176,41 @@ class Autograding:
                 yield _failed(pending.submission, error)
 
     def _jobs(self) -> Iterable[Job]:
+        shared = functools.cache(functools.partial(read_assignment, self.course))
         for pending in self.pending:
             student, assignment = pending.key
-            shared = read_assignment(self.course, assignment)
-            yield Job(student, shared, pending.intake.files, self.course.seed)
+            yield Job(student, shared(assignment), pending.intake.files, self.course.seed)
 
     def _record(self, pending: Pending, result: Result) -> Outcome:
         """Put what came of a submission into the gradebook and the autograded folder."""
         course, (student, assignment) = self.course, pending.key
-        folder = course.folder("autograded", assignment, student)
         record = course.record("graded", assignment, student)
-        intake, notes = pending.intake, pending.intake.notes + result.notes
-        complete, settled = intake.complete and result.complete, True
         for trouble in result.log:
             LOG.error("%s: %s", pending.submission, trouble)
         record.delete()
         with course.workplace() as work, result.stage("gradebook"):
-            try:
-                try:
-                    _let_nbgrader_score(course, pending, result, work)
-                except GradebookError:  # another run may have made the same entry just now
-                    _let_nbgrader_score(course, pending, result, work)
-            except GradebookError:
-                raise
-            except GradingError as error:
-                complete = settled = False
-                notes.append(f"nbgrader could not grade this, so it scores 0. {error}")
-                _record_zero(course, pending)
+            notes, settled = _record_points(course, pending, result, work)
+            notes = pending.intake.notes + result.notes + notes
             new = work / "autograded" / student / assignment
             _annotate(new, course.notebooks(assignment), notes)
-            replace_folder(new, folder, work / "old")
-        score, max_score = _scores(course, pending) or (None, None)
+            replace_folder(new, course.folder("autograded", assignment, student), work / "old")
         outcome = Outcome(
-            pending.submission, notes, score, max_score, complete, beside=result.beside
+            pending.submission,
+            *_scores(course, pending),
+            notes=notes,
+            complete=settled and pending.intake.complete and result.complete,
+            beside=result.beside,
         )
         _write_journal(course, outcome, result)
         if settled:
-            facts = {"digest": pending.digest, "notes": notes, "complete": complete}
-            seconds = sum(result.seconds.values())
-            record.write(**facts, seconds=seconds, level=result.level)
+            record.write(
+                digest=pending.digest,
+                notes=notes,
+                complete=outcome.complete,
+                beside=result.beside,
+                level=result.level,
+                seconds=sum(result.seconds.values()),
+            )
         return outcome
 
 
@@ -218,13 +219,15 @@ def grade_alone(course: Course, student: str, assignment: str) -> Result:
     folder = course.folder("submitted", assignment, student)
     intake = take_in(course, Submission(student, assignment, folder))
     files = tuple(sorted(intake.files.items()))
-    result = _graded_last(course.root, course.environment, student, assignment, files)
+    result = _graded_last(course.root, course.basis, student, assignment, files)
+    if not result.complete:  # the machine's fault, perhaps: try it again the next time
+        _graded_last.cache_clear()
     return replace(result, notes=intake.notes + result.notes)
 
 
 @functools.lru_cache(maxsize=1)
 def _graded_last(
-    root: Path, _environment: str, student: str, assignment: str, files: tuple[tuple[str, str], ...]
+    root: Path, _basis: str, student: str, assignment: str, files: tuple[tuple[str, str], ...]
 ) -> Result:
     """Remembered, because nbgrader asks again for every notebook of a submission."""
     course = Course(root)
@@ -239,16 +242,9 @@ def _graded_last(
 def _failed(submission: Submission, error: Exception) -> Outcome:
     LOG.error("%s could not be graded", submission, exc_info=error)
     text = str(error) if isinstance(error, GradingError) else f"{type(error).__name__}: {error}"
-    return Outcome(submission, [f"It was not graded. {text}"])
+    return Outcome(submission, notes=[f"It was not graded. {text}"])
 
 
-@functools.cache
-def _digest_of_assignment(course: Course, assignment: str) -> str:
-    folders = [course.folder(step, assignment) for step in ("source", "release")]
-    return course.digest(folders, course.environment)
-
-
-@functools.cache
 def read_assignment(course: Course, name: str) -> Assignment:
     """Read what all submissions of an assignment share."""
     source, code = course.folder("source", name), course.code
@@ -285,6 +281,29 @@ def _with_hidden_tests(course: Course, assignment: str, name: str) -> str:
     return str(nbformat.writes(notebook))
 
 
+def _record_points(
+    course: Course, pending: Pending, result: Result, work: Path
+) -> tuple[list[str], bool]:
+    """Put the points into the gradebook; return what there is to say, and whether it is settled.
+
+    Raises:
+        MachineError: it cannot be done now; what the gradebook had is still there.
+    """
+    if not result.notebooks:
+        return _record_zero(course, pending), True
+    try:
+        try:
+            _let_nbgrader_score(course, pending, result, work)
+        except MachineError:  # another run may have made the same entry just now
+            _let_nbgrader_score(course, pending, result, work)
+    except MachineError:
+        raise
+    except GradingError as error:
+        note = f"nbgrader could not grade this, so it scores 0. {error}"
+        return [note, *_record_zero(course, pending)], False
+    return [], True
+
+
 def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: Path) -> None:
     """Let nbgrader put the points of executed notebooks into the gradebook."""
     from nbgrader.converters import Autograde  # slow to import, and often not needed
@@ -292,9 +311,6 @@ def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: 
     from grading.preprocessors import Executed, in_place_of_execute
 
     student, assignment = pending.key
-    if not result.notebooks:
-        _record_zero(course, pending)
-        return
     usable = set(result.notebooks) | (set(pending.intake.files) - set(course.notebooks(assignment)))
     for name, text in (pending.intake.files | result.notebooks).items():
         path = work / "submitted" / student / assignment / name
@@ -328,34 +344,36 @@ def note_cell(notes: list[str]) -> NotebookNode:
     return new_markdown_cell(text, id="about-this-grading")
 
 
-def _record_zero(course: Course, pending: Pending) -> None:
+def _record_zero(course: Course, pending: Pending) -> list[str]:
+    """Record 0 points; return what there is to say, because marks given by hand stay."""
     timestamp = pending.intake.files.get(TIMESTAMP, "").strip() or None
     student, assignment = pending.key
+    by_hand = False
     with course.gradebook() as gradebook:
         gradebook.update_or_create_student(student)
         entry = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
         for notebook in entry.notebooks:
             notebook.late_submission_penalty = None
             for cell in notebook.grades:
-                cell.auto_score, cell.needs_manual_grade = 0, False
+                cell.auto_score = 0
+                cell.needs_manual_grade = bool(cell.manual_score is not None or cell.extra_credit)
+                by_hand |= cell.needs_manual_grade
         gradebook.db.commit()
+    return ["Marks that were given by hand before still count."] if by_hand else []
 
 
-def _scores(course: Course, pending: Pending) -> tuple[float, float] | None:
+def _scores(course: Course, pending: Pending) -> Scores:
     student, assignment = pending.key
     with course.gradebook() as gradebook:
-        try:
-            entry = gradebook.find_submission(assignment, student)
-        except MissingEntry:
-            return None
-        return max(0.0, entry.score - entry.late_submission_penalty), entry.max_score
+        entry = gradebook.find_submission(assignment, student)
+        return final_score(entry), entry.max_score
 
 
 def _write_journal(course: Course, outcome: Outcome, result: Result) -> None:
     facts = asdict(outcome)
     del facts["reused"]  # nothing that is reused comes here
     facts |= {
-        "submission": str(outcome.submission.folder.relative_to(course.root)),
+        "submission": os.path.relpath(outcome.submission.folder, course.root),
         "student": outcome.submission.student,
         "assignment": outcome.submission.assignment,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),

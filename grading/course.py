@@ -30,6 +30,8 @@ from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
 CONFIG = "nbgrader_config.py"
+TEMPORARY = "grading-"
+"""So begins the name of a run's folder for temporary files."""
 LOG = logging.getLogger("traitlets")
 """Where nbgrader's converters write."""
 
@@ -38,8 +40,8 @@ class GradingError(Exception):
     """Something that the instructor can put right; the text says how."""
 
 
-class GradebookError(GradingError):
-    """The database did not do its work, so nothing can be said of the submission."""
+class MachineError(GradingError):
+    """The database or the machine failed, so nothing can be said of the submission."""
 
 
 class UsageError(GradingError):
@@ -80,6 +82,8 @@ class Course:
         homes = [folder for folder in (start, *start.parents) if (folder / CONFIG).is_file()]
         if not start.is_dir() or not homes:
             raise UsageError(f"{start} is no course: there is no {CONFIG} in it. Give --root.")
+        if glob.has_magic(str(start)):
+            raise UsageError(f"nbgrader finds nothing in {start}: take [, ? and * out of the name.")
         self.home = homes[0]
         self.root = start if root else self.home
         self.state = self.root / ".grading"
@@ -88,6 +92,8 @@ class Course:
         except Exception as error:
             raise UsageError(f"{self.home / CONFIG} cannot be read: {error}") from error
         self.code = CourseCode(config=self.config)
+        if self.code.package and not self.code.overlay_variable:
+            raise UsageError("c.CourseCode.package needs c.CourseCode.overlay_variable.")
         self.directory = self._course_directory()
 
     def _course_directory(self, **traits: str) -> CourseDirectory:
@@ -150,10 +156,12 @@ class Course:
     def seed(self) -> int:
         """The secret seed of the graded runs: drawn once, so that grading again gives the same."""
         path = self.root / "grading_seed"
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with open(descriptor, "w") as file:
-                file.write(f"{secrets.randbits(32)}\n")
+        if not path.exists():
+            with tempfile.NamedTemporaryFile("w", dir=self.root, prefix="grading_seed.") as new:
+                new.write(f"{secrets.randbits(63)}\n")
+                new.flush()
+                with contextlib.suppress(FileExistsError):  # another run was faster
+                    os.link(new.name, path)
         return int(path.read_text())
 
     @cached_property
@@ -166,7 +174,7 @@ class Course:
         return self.digest([*paths, self.home / CONFIG, Path(__file__).parent], *texts)
 
     @cached_property
-    def environment(self) -> str:
+    def basis(self) -> str:
         """The digest of everything that all grades depend on."""
         return self.digest([], self.version, str(self.seed))
 
@@ -208,7 +216,7 @@ class Course:
         """Run one of nbgrader's converters, with some of nbgrader's steps in other folders.
 
         Raises:
-            GradebookError: its database failed.
+            MachineError: the database failed, or the machine.
             GradingError: it failed; the text is the cause, and the log has the rest.
         """
         directory = self._course_directory(assignment_id=assignment, student_id=student)
@@ -219,13 +227,13 @@ class Course:
         try:
             converter(coursedir=directory, config=self.config, force=True, **traits).start()
         except NbGraderException as error:
-            kind = GradebookError if causes.in_database else GradingError
+            kind = MachineError if causes.of_the_machine else GradingError
             raise kind(causes.last or str(error)) from error
-        except SQLAlchemyError as error:
-            raise GradebookError(str(error)) from error
         except Exception as error:
             LOG.exception("nbgrader failed")
-            raise GradingError(f"{type(error).__name__}: {error}") from error
+            of_the_machine = isinstance(error, SQLAlchemyError | OSError | MemoryError)
+            kind = MachineError if of_the_machine else GradingError
+            raise kind(f"{type(error).__name__}: {error}") from error
         finally:
             LOG.removeHandler(causes)
 
@@ -243,7 +251,8 @@ class Course:
             except BlockingIOError:
                 raise GradingError(f"Another run works in {self.root}: let it end.") from None
             lock.seek(0)
-            if left := lock.read().strip():
+            left = lock.read().strip()
+            if Path(left).name.startswith(TEMPORARY):
                 shutil.rmtree(left, ignore_errors=True)
             try:
                 with _temporary_folder() as folder, _log_to(self.root / "grading.log"):
@@ -261,7 +270,7 @@ def _temporary_folder() -> Iterator[str]:
     # There will be sockets in it, whose paths must be short.
     place = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
     with tempfile.TemporaryDirectory(
-        prefix="grading-", dir=place, ignore_cleanup_errors=True
+        prefix=TEMPORARY, dir=place, ignore_cleanup_errors=True
     ) as folder:
         tempfile.tempdir = folder
         try:
@@ -298,13 +307,14 @@ class _Causes(logging.Handler):
     """Keeps the last exception that nbgrader logs: what it raises only says to read the log."""
 
     last = ""
-    in_database = False
+    of_the_machine = False
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip()
         if text.startswith("Traceback"):
             self.last = text.splitlines()[-1]
-            self.in_database = "sqlalchemy.exc." in text
+            of_the_system = re.match(r"\w+: \[Errno \d+\]|MemoryError", self.last)
+            self.of_the_machine = "sqlalchemy.exc." in text or bool(of_the_system)
 
 
 @contextlib.contextmanager
@@ -314,6 +324,7 @@ def _log_to(path: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     # And what others say of what fails, as Tornado's and SQLAlchemy's do for a gradebook.
     loggers = [LOG, logging.getLogger()]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     LOG.setLevel(logging.INFO)
     logging.captureWarnings(True)
     for logger in loggers:
@@ -323,8 +334,10 @@ def _log_to(path: Path) -> Iterator[None]:
         yield
     finally:
         logging.captureWarnings(False)
-        for logger in loggers:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
         handler.close()
 
 
@@ -348,12 +361,18 @@ def replace_folder(new: Path, folder: Path, trash: Path) -> None:
 @contextlib.contextmanager
 def environment(variables: Mapping[str, str], *, only: bool = False) -> Iterator[None]:
     """Set environment variables for a while; with `only`, have no others."""
-    before = dict(os.environ)
-    if only:
-        os.environ.clear()
-    os.environ.update(variables)
+    others = os.environ.keys() - variables.keys() if only else set()
+    before = {name: os.environ.get(name) for name in others | variables.keys()}
+    _set_environment({**variables, **dict.fromkeys(others)})
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _set_environment(before)
+
+
+def _set_environment(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

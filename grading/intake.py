@@ -1,18 +1,22 @@
 """Intake: of what a student handed in, the files that an assignment asks for, and nothing else."""
 
-import io
+import errno
 import os
-import tokenize
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from nbgrader.utils import find_all_files, parse_utc
 
-from grading.course import Course
+from grading.course import Course, GradingError
 from grading.jobs import quoted
+from grading.repair import LONGEST_CELL
 
 TIMESTAMP = "timestamp.txt"
+LONGEST_MODULE = LONGEST_CELL["code"]
+NOT_ORDINARY = {errno.ELOOP, errno.ENXIO}
+"""How opening a link or a socket ends."""
 
 
 class Submission(NamedTuple):
@@ -37,7 +41,11 @@ class Unusable(Exception):
 
 
 def take_in(course: Course, submission: Submission) -> Intake:
-    """Read a submission. Nothing in it is changed, and no symbolic link is followed."""
+    """Read a submission. Nothing in it is changed, and no symbolic link is followed.
+
+    Raises:
+        GradingError: a file may be somebody else's: the instructor has to look at it.
+    """
     intake = Intake()
     notebooks = course.notebooks(submission.assignment)
     others = course.files_of_students(submission.assignment)
@@ -48,15 +56,15 @@ def take_in(course: Course, submission: Submission) -> Intake:
             text = _read(course, submission.folder / name)
             if name == TIMESTAMP:
                 _check_timestamp(text)
-            elif name.endswith(".py"):
-                _check_encoding(text)
+            elif name.endswith(".py") and len(text) > LONGEST_MODULE:
+                raise Unusable(f"has more than {LONGEST_MODULE} characters")
             intake.files[name] = text
         except Unusable as reason:
             if name in notebooks:
                 intake.complete = False
                 intake.notes.append(f"{quoted(name)} {reason}, so it scores 0.")
-            elif name in others and (release / name).is_file():
-                intake.files[name] = (release / name).read_text(encoding="utf-8")
+            elif name in others and (stub := _stub(release / name)) is not None:
+                intake.files[name] = stub
                 intake.notes.append(f"{quoted(name)} {reason}, so the unchanged stub was graded.")
             elif os.path.lexists(submission.folder / name):
                 intake.notes.append(f"{quoted(name)} {reason}, so it was not used.")
@@ -75,30 +83,53 @@ def _names(course: Course, folder: Path) -> set[str]:
 
 def _read(course: Course, path: Path) -> str:
     limit = course.directory.max_file_size
-    if not os.path.lexists(path):
-        raise Unusable("is missing")
     base = Path(os.path.normpath(course.root / course.directory.submitted_directory))
-    straight = Path(os.path.realpath(base)) / path.relative_to(base)
-    if not path.is_file() or os.path.realpath(path) != str(straight):
-        raise Unusable("is not an ordinary file")
-    if path.stat().st_nlink > 1:
-        raise Unusable("is a hard link, so it may be somebody else's file")
-    if path.stat().st_size > 1000 * limit:
-        raise Unusable(f"is larger than {limit} kB")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        descriptor = _open(base, path.relative_to(base))
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unusable("is missing") from None
+    except OSError as error:
+        if error.errno not in NOT_ORDINARY:
+            raise
+        raise Unusable("is not an ordinary file") from None
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise Unusable("is not an ordinary file")
+        if facts.st_nlink > 1:
+            name = quoted(path.name)
+            raise GradingError(f"{name} has other names elsewhere: is it theirs? Then copy it.")
+        if facts.st_size > 1000 * limit:
+            raise Unusable(f"is larger than {limit} kB")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read()
+    finally:
+        os.close(descriptor)
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unusable("is not a text in UTF-8") from None
 
 
-def _check_encoding(text: str) -> None:
-    """A comment can let Python read a file as another text than the judge."""
+def _open(base: Path, path: Path) -> int:
+    """Open what is below a folder to read it; no link on the way to it is followed."""
+    descriptor = os.open(base, os.O_RDONLY)
+    for name in path.parts:
+        outer = descriptor
+        try:
+            # A pipe would wait for its writer.
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=outer)
+        finally:
+            os.close(outer)
+    return descriptor
+
+
+def _stub(path: Path) -> str | None:
+    """Return the text of a released file, if it is there and is a text."""
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(text.encode()).readline)
-    except SyntaxError:
-        encoding = "unknown"
-    if encoding != "utf-8":
-        raise Unusable("asks for another encoding than UTF-8")
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
 
 
 def _check_timestamp(text: str) -> None:

@@ -72,6 +72,16 @@ def _stub(course: Course, assignment: str) -> str:
 
 def find_leak(course: Course, assignment: str, folder: Path) -> str | None:
     """Say what in a release students must not see, or return None."""
+    begins, ends = _markers(course)
+    secret = _secret_lines(course, assignment, begins, ends)
+    for path in filter(Path.is_file, folder.rglob("*")):
+        if leak := _leak_in(path, begins + ends, secret):
+            return f"{leak} remains in {path.name}"
+    return None
+
+
+def _markers(course: Course) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what begins a part of a cell that students must not see, and what ends it."""
     solutions = ClearSolutions(config=course.config)
     tests = ClearHiddenTests(config=course.config)
     schemes = ClearMarkScheme(config=course.config)
@@ -85,7 +95,15 @@ def find_leak(course: Course, assignment: str, folder: Path) -> str | None:
         tests.end_test_delimeter,
         schemes.end_mark_scheme_delimeter,
     )
-    public = _lines("\n".join([*solutions.code_stub.values(), solutions.text_stub]))
+    return begins, ends
+
+
+def _secret_lines(
+    course: Course, assignment: str, begins: tuple[str, ...], ends: tuple[str, ...]
+) -> set[str]:
+    """Return the lines that stand in solutions and hidden tests and nowhere else."""
+    stubs = ClearSolutions(config=course.config)
+    public = _lines("\n".join([*stubs.code_stub.values(), stubs.text_stub])) | {""}
     secret: set[str] = set()
     for text in _sources(course, assignment, begins):
         hidden = False
@@ -94,19 +112,22 @@ def find_leak(course: Course, assignment: str, folder: Path) -> str | None:
                 hidden = any(marker in line for marker in begins)
             else:
                 (secret if hidden else public).add(line.strip())
-    for path in filter(Path.is_file, folder.rglob("*")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        for marker in begins + ends:
-            # Also when mistyped: nbgrader passes over "Begin hidden test".
-            if marker.lower().removesuffix("s") in text.lower():
-                return f'a marker like "{marker}" remains in {path.name}'
-        if path.suffix == ".ipynb":
-            cells = nbformat.reads(text, as_version=4).cells
-            if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
-                return f"a stored output remains in {path.name}"
-            text = "\n".join(cell.source for cell in cells)
-        for line in sorted(_lines(text) & secret - public - {""}):
-            return f'the line "{line}" of a solution or hidden test remains in {path.name}'
+    return secret - public
+
+
+def _leak_in(path: Path, markers: tuple[str, ...], secret: set[str]) -> str | None:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for marker in markers:
+        # Also when mistyped: nbgrader passes over "Begin hidden test".
+        if marker.lower().removesuffix("s") in text.lower():
+            return f'a marker like "{marker}"'
+    if path.suffix == ".ipynb":
+        cells = nbformat.reads(text, as_version=4).cells
+        if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
+            return "a stored output"
+        text = "\n".join(cell.source for cell in cells)
+    for line in sorted(_lines(text) & secret):
+        return f'the line "{line}" of a solution or hidden test'
     return None
 
 

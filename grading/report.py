@@ -41,7 +41,7 @@ def write_feedback(course: Course, assignment: str, student: str) -> bool:
     folder = course.folder("feedback", assignment, student)
     record = course.record("feedback", assignment, student)
     marks = _marks(course, assignment, student)
-    digest = course.digest([autograded], course.environment, marks)
+    digest = course.digest([autograded], course.basis, marks)
     if folder.is_dir() and record.read().get("digest") == digest:
         return False
     record.delete()
@@ -126,12 +126,12 @@ def _row(
         "email": student.email,
         "raw_score": entry.score if entry else 0.0,
         "late_submission_penalty": entry.late_submission_penalty if entry else 0.0,
-        "score": _score(entry) if entry else 0.0,
+        "score": final_score(entry) if entry else 0.0,
         "max_score": assignment.max_score,
     }
 
 
-def _score(entry: SubmittedAssignment) -> float:
+def final_score(entry: SubmittedAssignment) -> float:
     return max(0.0, entry.score - entry.late_submission_penalty)
 
 
@@ -146,7 +146,8 @@ def summary(root: Path | str | None = None) -> list[list[str]]:
         for student in _students(gradebook):
             entries = [_find(gradebook, assignment, student) for assignment in assignments]
             cells = [
-                f"{_score(entry):g} / {entry.max_score:g}" if entry else "" for entry in entries
+                f"{final_score(entry):g} / {entry.max_score:g}" if entry else ""
+                for entry in entries
             ]
             lines.append([student.id, *cells])
     used = [column for column in zip(*lines, strict=True) if any(column[1:])]
@@ -160,7 +161,7 @@ def by_exercise(course: Course, assignment: str) -> list[list[str]]:
         for entry in gradebook.assignment_submissions(assignment):
             grades = [grade for notebook in entry.notebooks for grade in notebook.grades]
             points = {f"{grade.name} ({grade.max_score:g})": grade.score for grade in grades}
-            rows.append((entry.student.id, points, _score(entry)))
+            rows.append((entry.student.id, points, final_score(entry)))
     names = list(rows[0][1]) if rows else []
     lines = [["student", *names, "score"]]
     for student, points, score in sorted(rows, key=lambda row: row[0]):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader.preprocessors import SaveAutoGrades
 from toy_course import (
     JUDGED,
     MAX_SCORE,
@@ -21,7 +22,7 @@ from toy_course import (
 )
 
 from grading import sandbox
-from grading.autograde import JOURNAL
+from grading.autograde import JOURNAL, grade_alone
 from grading.course import Course
 from grading.report import summary
 
@@ -73,6 +74,17 @@ def test_sentence(graded: Class, student: str, sentence: str) -> None:
     assert sentence in said
 
 
+def test_what_may_be_somebody_elses_is_for_the_instructor_to_look_at(alone: Path) -> None:
+    module = alone / "submitted" / "reference" / "adder" / "toy" / "adder.py"
+    (alone / "copy.py").hardlink_to(module)
+    result = run("autograde", "--root", alone)
+    assert result.code == 1
+    assert result.out.startswith(
+        "reference, adder: not graded\n    It was not graded. `adder.py` has other names elsewhere"
+    )
+    assert ["reference", "6 / 6"] in summary(alone)
+
+
 def test_the_run_says_that_some_were_not_graded_in_full(graded: Class) -> None:
     assert graded.graded.code == 1
     assert f"5 of {len(list((graded.root / 'submitted').iterdir()))} could not" in graded.graded.err
@@ -106,6 +118,7 @@ def test_the_seed_is_secret_and_stays(graded: Class) -> None:
     path = graded.root / "grading_seed"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Course(graded.root).seed == Course(graded.root).seed == int(path.read_text())
+    assert Course(graded.root).seed.bit_length() > 32
 
 
 def test_a_second_run_grades_nothing(alone: Path) -> None:
@@ -147,6 +160,38 @@ def test_a_failure_of_nbgrader_is_an_outcome(alone: Path) -> None:
     assert "ValueError: partial credit cannot be greater than maximum points" in result.out
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError("none")])
+def test_a_failure_of_the_machine_costs_no_points(
+    alone: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SaveAutoGrades, "preprocess", fail)
+        result = run("autograde", "--force", "--root", alone)
+    assert result.code == 1
+    said = f"{type(error).__name__}: {error}"
+    assert f"reference, adder: not graded\n    It was not graded. {said}\n" in result.out
+    assert ["reference", "6 / 6"] in summary(alone)
+    assert "reference, adder: 6 / 6\n" in run("autograde", "--root", alone).out
+
+
+def test_marks_given_by_hand_outlive_a_zero(alone: Path) -> None:
+    with Course(alone).gradebook() as gradebook:
+        gradebook.find_grade("check_double", "adder", "adder", "reference").manual_score = 0.5
+        gradebook.find_grade("check_add", "adder", "adder", "reference").extra_credit = 0.25
+        gradebook.db.commit()
+    (alone / "submitted" / "reference" / "adder" / "adder.ipynb").write_text("{")
+    result = run("autograde", "--root", alone)
+    assert "reference, adder: 0.75 / 6\n" in result.out
+    assert "Marks that were given by hand before still count." in result.out
+    with Course(alone).gradebook() as gradebook:
+        (notebook,) = gradebook.find_submission("adder", "reference").notebooks
+        asked = {grade.name for grade in notebook.grades if grade.needs_manual_grade}
+    assert asked == {"check_add", "check_double"}
+
+
 def test_a_module_beside_the_source_does_not_replace_the_students(alone: Path) -> None:
     module = alone / "assignments" / "adder" / "toy" / "adder.py"
     module.parent.mkdir()
@@ -173,6 +218,55 @@ def test_a_student_can_be_chosen(alone: Path) -> None:
     assert "partial, adder:" not in result.out
     result = run("autograde", "--student", "referense", "--root", alone)
     assert (result.code, result.err) == (1, "There is nothing of referense: is the name right?\n")
+
+
+def test_another_due_date_is_another_grade(alone: Path) -> None:
+    config = alone / "nbgrader_config.py"
+    config.write_text(config.read_text() + 'c.LateSubmissionPlugin.penalty_method = "zero"\n')
+    run("release", "--root", alone)
+    for due, score in (("2025-01-01", 0), ("2027-01-01", MAX_SCORE)):
+        with Course(alone).gradebook() as gradebook:
+            gradebook.update_or_create_assignment("adder", duedate=f"{due} 12:00:00 UTC")
+        result = run("autograde", "--root", alone)
+        assert f"reference, adder: {score} / 6\n" in result.out
+
+
+def test_submissions_may_lie_elsewhere(alone: Path) -> None:
+    (alone / "submitted").rename(alone.parent / "handed_in")
+    config = alone / "nbgrader_config.py"
+    config.write_text(config.read_text() + 'c.CourseDirectory.submitted_directory="../handed_in"\n')
+    run("release", "--root", alone)
+    result = run("autograde", "--root", alone)
+    assert (result.code, result.err) == (0, "")
+    assert "reference, adder: 6 / 6\n" in result.out
+    line = json.loads((alone / JOURNAL).read_text().splitlines()[-1])
+    assert line["submission"] == "../handed_in/reference/adder"
+
+
+def test_what_was_graded_without_a_sandbox_is_graded_again_in_one(
+    alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "best_level", lambda: sandbox.NONE)
+        result = run("autograde", "--force", "--unsafe", "--root", alone)
+        assert "reference, adder: 6 / 6\n" in result.out
+        result = run("autograde", "--unsafe", "--root", alone)
+        assert "reference, adder: 6 / 6 (unchanged)\n" in result.out
+        result = run("autograde", "--root", alone)
+        assert (result.code, result.out) == (1, "")
+        assert "This machine has no sandbox for students' code" in result.err
+    assert "reference, adder: 6 / 6\n" in run("autograde", "--root", alone).out
+    assert "reference, adder: 6 / 6 (unchanged)\n" in run("autograde", "--root", alone).out
+
+
+@pytest.mark.parametrize(("student", "remembered"), [("reference", True), ("killed", False)])
+def test_what_nbgrader_asks_for_is_remembered_when_it_is_whole(
+    graded: Class, student: str, remembered: bool
+) -> None:
+    course = Course(graded.root)
+    first, second = (grade_alone(course, student, "adder").notebooks for _ in range(2))
+    assert first
+    assert (first is second) == remembered
 
 
 def test_an_assignment_must_be_released_as_it_is(alone: Path) -> None:
@@ -206,6 +300,8 @@ def test_only_what_failed_is_graded_again(alone: Path) -> None:
     result = run("autograde", "--only-failed", "--root", alone)
     assert "partial, adder: 5 / 6\n" in result.out
     assert "reference, adder:" not in result.out
+    result = run("autograde", "--only-failed", "--root", alone)
+    assert result == (0, "Everything could be graded in full the last time.\n", "")
 
 
 def test_the_points_of_every_exercise_are_shown(alone: Path) -> None:
@@ -214,8 +310,9 @@ def test_the_points_of_every_exercise_are_shown(alone: Path) -> None:
         assert text in result.out
 
 
-def test_it_is_said_that_tests_can_be_tampered_with(graded: Class) -> None:
-    assert "3 tests of adder ran beside the students' code" in graded.graded.out
+def test_it_is_said_that_tests_can_be_tampered_with(graded: Class, alone: Path) -> None:
+    for result in (graded.graded, run("autograde", "--root", alone)):
+        assert "3 tests of adder ran beside the students' code" in result.out
 
 
 def test_the_journal_has_a_line_for_every_submission(graded: Class) -> None:

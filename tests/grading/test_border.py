@@ -27,7 +27,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from toy_course import SOLUTION, hand_in, source_notebook
 
-from grading.course import Course
+from grading.course import Course, GradingError
 from grading.intake import Submission, take_in
 from grading.outputs import KERNEL_LOST, MOST_OUTPUTS, Events
 from grading.repair import Unrepairable, repaired
@@ -476,6 +476,10 @@ def test_taking_folders_in(released: Path, steps: list[tuple[str, str, Any]]) ->
         before = _names_in(folder)
         taken = take_in(course, Submission("ada", "adder", folder))
         assert _names_in(folder) == before
+    except GradingError as error:
+        if "has other names elsewhere" not in str(error):
+            raise
+        return
     finally:
         shutil.rmtree(folder)
     assert {*taken.files} <= {"adder.ipynb", "toy/adder.py", "timestamp.txt"}

@@ -56,6 +56,8 @@ PORT = 48731
 SOCKET = Path("/tmp/pwned.sock")
 ACTING = ("base", "embed", "form", "frame", "iframe", "link", "meta", "object", "script", "style")
 every_variant = pytest.mark.parametrize("name", VARIANTS)
+every_graded = pytest.mark.parametrize("name", [n for n in VARIANTS if ALL[n].score is not None])
+every_ungraded = pytest.mark.parametrize("name", [n for n in VARIANTS if ALL[n].score is None])
 every_witness = pytest.mark.parametrize("student", witnesses())
 Digests = dict[str, str]
 
@@ -228,10 +230,16 @@ def variant(name: str) -> Variant:
 @every_variant
 def test_points_are_given_for_right_code_only(result: Graded, variant: Variant) -> None:
     row = result.rows[variant.student]
-    assert (float(row["score"]), float(row["max_score"])) == (variant.score, 17)
+    assert (float(row["score"]), float(row["max_score"])) == (variant.score or 0, 17)
 
 
-@every_variant
+@every_ungraded
+def test_what_is_not_graded_leaves_nothing(result: Graded, variant: Variant) -> None:
+    for step in ("autograded", "feedback"):
+        assert not (result.graded.root / step / variant.student).exists()
+
+
+@every_graded
 def test_the_feedback_says_why(result: Graded, variant: Variant) -> None:
     shown = result.graded.shown(variant.student)
     assert any(text in shown for text in ("0 of 3 points", "3 of 3 points", "so it scores 0"))
@@ -242,12 +250,13 @@ def test_the_feedback_says_why(result: Graded, variant: Variant) -> None:
 @every_variant
 def test_the_command_reports_it(result: Graded, variant: Variant) -> None:
     said = result.run.about(variant.student)
-    assert said.startswith(f"{variant.student}, losses: {variant.score:g} / 17\n")
+    score = "not graded" if variant.score is None else f"{variant.score:g} / 17"
+    assert said.startswith(f"{variant.student}, losses: {score}\n")
     for sentence in variant.report:
         assert sentence in said
 
 
-@every_variant
+@every_graded
 def test_nothing_secret_comes_out(result: Graded, variant: Variant) -> None:
     shown = shown_by(result.graded, variant.student)
     assert FLAG not in shown, shown[shown.index(FLAG) :][:300]

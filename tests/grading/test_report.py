@@ -6,6 +6,7 @@ import pytest
 from toy_course import Class, Run, add_students, run
 
 from grading.course import Course
+from grading.markup import clean
 from grading.report import summary
 
 
@@ -72,6 +73,11 @@ def test_feedback_is_written_when_something_changed(graded: Class, feedback: Run
     again = run("feedback", "--root", graded.root)
     assert again.out == f"feedback: 1 written, {count - 1} unchanged\n"
     assert "0.25 / 2.0" in page(graded, "corrupt")
+
+
+@pytest.mark.parametrize("scheme", ["data", " DATA", "da&#9;ta", "&#1;data", "d&#10;ata"])
+def test_a_link_to_a_page_within_itself_is_cut(scheme: str) -> None:
+    assert "href" not in clean(f'<a href="{scheme}:text/html,pwned">here</a>')
 
 
 def test_export(graded: Class, tmp_path: Path) -> None:

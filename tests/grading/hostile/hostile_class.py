@@ -19,6 +19,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import matplotlib.font_manager
 import nbformat
 import psutil
 import yaml
@@ -111,7 +112,7 @@ class Variant:
 
     name: str
     what: str
-    score: float
+    score: float | None
     feedback: tuple[str, ...] = ()
     report: tuple[str, ...] = ()
     level: str = "landlock"
@@ -199,6 +200,8 @@ class HostileClass:
         for name in (".netrc", ".ssh/id_ed25519", ".config/token"):
             (self.home / name).parent.mkdir(exist_ok=True)
             (self.home / name).write_text(SECRETS["home"])
+        # Who makes the list of fonts has other modules loaded than who finds it.
+        shutil.copytree(matplotlib.get_cachedir(), self.home / ".cache" / "matplotlib")
 
     def hand_in(self, variants: list[Variant]) -> None:
         """Let the witnesses and these others hand in."""
