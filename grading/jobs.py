@@ -76,7 +76,8 @@ class Result:
     """What came of a job: notebooks with their outputs, and what there is to say, to the student
     as well (`notes`) or only to the instructor (`log`).
 
-    `beside` counts the tests that ran beside the student's code, which could tamper with them.
+    `beside` counts the tests that ran beside the student's code, which could tamper with them. In
+    `seconds`, by stage, `runs` has `notebook` and `checks` in it, which go on at the same time.
     """
 
     notebooks: dict[str, str] = field(default_factory=dict)

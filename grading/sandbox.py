@@ -510,6 +510,8 @@ def die_with_parent(with_signal: signal.Signals) -> None:
 
 def give_up_shared_memory() -> None:
     """Unmap what others would see change: the locks of a worker's queues lie in such memory."""
+    if sys.platform != "linux":
+        return
     for line in Path("/proc/self/maps").read_text().splitlines():
         span, rights, *_ = line.split()
         if rights.startswith("rw") and rights.endswith("s"):

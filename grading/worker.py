@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import nbformat
@@ -110,10 +111,11 @@ class Grading:
         }
         tests = [place for place, cell in enumerate(notebook.cells) if _is_test(cell)]
         result.beside += len(tests) - len(judged)
-        with result.stage("notebook"):
+        # Side by side: neither sandbox knows of the other.
+        with result.stage("runs"), ThreadPoolExecutor(1) as thread:
+            asking = thread.submit(self._ask, [*judged.values()])
             self._execute(name, notebook, [*judged])
-        with result.stage("checks"):
-            answers = self._ask([*judged.values()])
+            answers = asking.result()
         with result.stage("judge"):
             for place, check in judged.items():
                 notebook.cells[place].outputs = self._judge(check, *answers[check])
@@ -136,7 +138,10 @@ class Grading:
         events = Events(notebook, [*sources])
         end = time.monotonic() + self.settings.notebook_seconds
         try:
-            with self._run(Cells(sources, self.settings.cell_seconds)) as run:
+            with (
+                self.result.stage("notebook"),
+                self._run(Cells(sources, self.settings.cell_seconds)) as run,
+            ):
                 run.limit_time(min(GRACE + self.settings.cell_seconds, end - time.monotonic()))
                 for line in run.lines(self.settings.output):
                     if events.take(line):
@@ -174,7 +179,7 @@ class Grading:
         limits = [find_check(module, check).seconds + GRACE for check in checks]
         work = Questions(module, {check: draw(module, check, seed)[1] for check in checks})
         try:
-            with self._run(work) as run:
+            with self.result.stage("checks"), self._run(work) as run:
                 run.limit_time(limits[0])
                 received = run.answers(self.settings.output)
                 for check, limit, answer in zip(checks, [*limits[1:], GRACE], received):

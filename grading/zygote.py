@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -28,6 +29,8 @@ LONGEST_LINE = 8_000_000
 READY = b"+"
 """What a zygote, and a process in the sandbox, send before anything else. Instead of it comes what
 went wrong: until then no student's code has run, so nobody else can have sent it."""
+MOST_FILES = 1 << 20
+"""So many can be open where there is no limit: more, the kernel does not allow by itself."""
 PATIENCE = 60.0
 """Seconds for becoming ready; a hundredth of it is usual."""
 BURST = 5.0
@@ -53,7 +56,8 @@ class Zygote:
 
     def __init__(self, box: Sandbox) -> None:
         self.box = box
-        self.socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.lock = threading.Lock()
+        self.socket, other = socket.socketpair()
         self.socket.settimeout(PATIENCE)
         self.process = os.fork()
         if not self.process:
@@ -82,8 +86,9 @@ class Zygote:
             ours, theirs = socket.socketpair()
             receiver, sender = os.pipe()
             try:
-                socket.send_fds(self.socket, [outside.encode()], [theirs.fileno(), sender])
-                answer = self.socket.recv(32)
+                with self.lock:  # one question, one answer
+                    socket.send_fds(self.socket, [outside.encode()], [theirs.fileno(), sender])
+                    answer = self.socket.recv(32)
             except OSError:
                 answer = b""
             finally:
@@ -241,7 +246,8 @@ class Run:
 def _memory_of(process: psutil.Process) -> int:
     """Return the bytes that a process takes, and its share of what it has in common with others."""
     try:
-        return int(process.memory_full_info().pss)
+        memory = process.memory_full_info()
+        return int(getattr(memory, "pss", memory.uss))  # only Linux tells the share
     except psutil.AccessDenied:  # of another user, and we may not look into it
         return max(0, process.memory_info().rss - psutil.Process().memory_info().rss)
 
@@ -309,8 +315,9 @@ def _close_all_but(kept: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     os.closerange(3, kept)
-    os.closerange(kept + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(kept + 1, MOST_FILES if limit == resource.RLIM_INFINITY else limit)
 
 
 def _make_removable(folder: str) -> None:
