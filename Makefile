@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Models this small only lose time to a second thread, and results depend on their number.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help environment course test test-grading book serve lab release grade bench-grading mutation notebooks stubs lock clean
+.PHONY: help environment course test book serve lab release grade bench-grading mutation notebooks stubs lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,15 +32,9 @@ test: environment ## run everything that CI runs
 	$(BIN)/python tools/mutation.py --changed
 	$(BIN)/python tools/book.py
 	$(BIN)/pytest tests/exercises -n auto --dist worksteal
-	$(BIN)/pytest tests --ignore tests/exercises $(LONG:%=--ignore %) -n auto --dist loadscope
+	$(BIN)/pytest tests --ignore tests/exercises -n auto --dist loadscope
 	$(BIN)/pytest --nbval book notebooks -n auto --dist loadscope \
 		--nbval-sanitize-with nbval_sanitize.cfg
-
-# Not part of `make test` until they are known to be steady on two cores.
-LONG := $(addprefix tests/grading/test_,$(addsuffix .py,cluster faithful hostile postgresql robustness))
-
-test-grading: environment ## attack, kill and compare the grading engine (ten minutes)
-	$(BIN)/pytest $(LONG) -n auto --dist loadscope
 
 book: environment ## build the book into _build/html
 	@$(BIN)/python tools/book.py
