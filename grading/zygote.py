@@ -263,7 +263,6 @@ def _fork_on_demand(box: Sandbox, requests: socket.socket) -> NoReturn:
         Shell.instance()
         if (threads := psutil.Process().num_threads()) > 1:
             raise SandboxError(f"it must have one thread, and has {threads}")
-        gc.collect()
         gc.freeze()
     except Exception as error:
         requests.send(_told(error))
