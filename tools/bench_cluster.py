@@ -32,7 +32,7 @@ from typing import Any
 
 from bench_grading import machine
 from grading_class import ASSIGNMENT, hand_in, make_class
-from grading_results import CLUSTER, estimate, spread, store
+from grading_results import CLUSTER, estimate, spread, store, worked
 
 from grading.autograde import JOURNAL
 from grading.course import Course
@@ -81,8 +81,8 @@ def graded(*command: str) -> dict[str, float]:
     return {
         "seconds": seconds,
         "first_grade": min(ended),
-        "start": min(end - sum(each.values()) for end, each in zip(ended, stages)),
-        "worker": fmean(sum(each.values()) - each["gradebook"] for each in stages),
+        "start": min(end - worked(each) for end, each in zip(ended, stages)),
+        "worker": fmean(worked(each) - each["gradebook"] for each in stages),
         "gradebook": fmean(each["gradebook"] for each in stages),
         "cpu": cpu,
     }

@@ -77,10 +77,9 @@ def times(results: Results, tool: str) -> list[float]:
 
 
 def memory_of_a_worker(results: Results) -> float:
-    """Return by how many MB our engine grows with each further worker."""
-    few, many = sorted(results["stages"], key=results["workers"].__getitem__)
-    grown = results["memory"][many] - results["memory"][few]
-    return float(grown / (results["workers"][many] - results["workers"][few]))
+    """Return the MB of our engine with the most workers, shared out among them."""
+    many = max(results["stages"], key=results["workers"].__getitem__)
+    return float(results["memory"][many] / results["workers"][many])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -152,9 +151,8 @@ def caption(results: Results) -> str:
     return (
         f"In each round the first two graded {results['class']['subset']} of the submissions, and "
         "their time for all is reckoned from that pace. Memory is the largest proportional set "
-        "size of all processes together, of the first two while they graded two submissions; each "
-        "further worker of ours takes "
-        f"{results['summary']['memory_of_a_worker']:.0f} MB. "
+        "size of all processes together, of the first two while they graded two submissions; ours "
+        f"with four workers takes {results['summary']['memory_of_a_worker']:.0f} MB a worker. "
         f"The sandbox's level is {' and '.join(results['sandbox'])}. {where(results)}"
     )
 
