@@ -89,8 +89,8 @@ def _strength(course: Course) -> Iterator[Finding]:
     cores, memory = default_workers(), psutil.virtual_memory().available >> 20
     each = Engine(config=course.config).memory
     yield Finding(
-        memory > cores * each,
-        f"{cores} workers, one for each core, and {memory} MB of free memory: "
-        f"each worker's students may use {each} MB (c.Engine.memory).",
+        memory > 2 * cores * each,
+        f"{cores} workers, one for each core, and {memory} MB of free memory: each worker runs a "
+        f"notebook and its checks, and each of the two may use {each} MB (c.Engine.memory).",
     )
     yield Finding(True, f"Python {platform.python_version()} on {platform.platform()}.")

@@ -36,9 +36,11 @@ class Engine(Configurable):
     readable = List(
         Unicode(), help="Folders that students' code may read besides Python's own, such as data."
     ).tag(config=True)
-    memory = Integer(2048, help="MB that the code of a submission may allocate.").tag(config=True)
-    disk = Integer(256, help="MB that it may write.").tag(config=True)
-    processes = Integer(64, help="Processes and threads that it may start.").tag(config=True)
+    memory = Integer(
+        2048, help="MB that a run may allocate. A notebook is one run, its checks are another."
+    ).tag(config=True)
+    disk = Integer(256, help="MB that a run may write.").tag(config=True)
+    processes = Integer(64, help="Processes and threads that a run may start.").tag(config=True)
     output = Integer(20, help="MB that may come out of a notebook, or of a check.").tag(config=True)
     notebook_timeout = Integer(
         300, help="Seconds for all cells of a notebook; `c.Execute.timeout` is for one cell."
