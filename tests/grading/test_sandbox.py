@@ -226,7 +226,7 @@ def names_in(folders: list[str]) -> list[str]:
 def test_nothing_else_can_be_listed(inside: Inside, place: Path) -> None:
     folders = ["/", "/root", "/home", "/var", str(REPOSITORY), str(place), str(place / "secret")]
     # A full sandbox may show the folders above what it lets be read, with nothing else in them.
-    assert inside(names_in, folders) in (Outcome([]), Outcome(["package"]))
+    assert {*inside(names_in, folders).value} <= {"package", Path(sys.prefix).name}
 
 
 def open_files() -> dict[int, int]:
