@@ -69,7 +69,8 @@ class Zygote:
         other.close()
         answer = self.socket.recv(4096)
         if answer != READY:
-            raise SandboxError(f"the zygote failed: {answer.decode() or 'it ended'}")
+            trouble = answer.decode(errors="replace") or "it ended"
+            raise SandboxError(f"the zygote failed: {trouble}")
 
     @contextlib.contextmanager
     def run(self, task_in: Callable[[str], Task]) -> Iterator["Run"]:
@@ -127,9 +128,13 @@ class Run:
         try:
             self._send(pickle.dumps(task))
             self._wait_for(self.channel, select.POLLIN)
-            if (first := self.channel.recv(1)) != READY:
+            first = b""
+            with contextlib.suppress(ConnectionError):
+                first = self.channel.recv(1)
+            if first != READY:
                 rest = b"".join(iter(lambda: self.receive(LONGEST_LINE), b""))
-                raise SandboxError((first + rest).decode() or f"its process {self.ending()}")
+                trouble = (first + rest).decode(errors="replace")
+                raise SandboxError(trouble or f"its process {self.ending()}")
         except Stopped as stopped:
             raise SandboxError(f"its process {stopped}") from stopped
 

@@ -296,14 +296,17 @@ def test_who_hangs_up_on_us_has_sent_nothing_more(keeper: int) -> None:
 
 
 @needs_linux
-def test_who_hangs_up_before_it_begins_has_failed(keeper: int) -> None:
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_who_hangs_up_before_it_begins_has_failed(keeper: int, size: int) -> None:
     ours, theirs = socket.socketpair()
     status, sender = os.pipe()
     os.write(sender, b"-9")
-    theirs.close()
-    task = Task({"large.txt": bytes(1_000_000)}, (), "work", {}, Cells({}, 1.0))
+    task = Task({"file.txt": bytes(size)}, (), "work", {}, Cells({}, 1.0))
+    killer = threading.Timer(0.2, theirs.close)  # with the task unread: the connection is reset
+    killer.start()
     with pytest.raises(SandboxError, match="its process was ended by SIGKILL"):
         Run(keeper, ours, status, Limits()).begin(task)
+    killer.join()
     for descriptor in (status, sender):
         os.close(descriptor)
     ours.close()
