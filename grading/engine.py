@@ -1,6 +1,7 @@
 """The engine: worker processes that grade jobs, and what happens when one of them dies."""
 
 import compileall
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -142,7 +143,8 @@ class Pool:
             # Ctrl-C is for this process alone: the forkserver would say a page about it.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             try:
-                forkserver.ensure_running()
+                with _standard_error_to_nowhere():
+                    forkserver.ensure_running()
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return ProcessPoolExecutor(self.workers, context, worker.begin, (self.settings,))
@@ -181,6 +183,23 @@ class Pool:
                         yield job, GradingError(_reason(error))
                 except Exception as error:
                     yield job, GradingError(f"{type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def _standard_error_to_nowhere() -> Iterator[None]:
+    """Start what is started in a block without it: what a worker has to say comes as a result.
+
+    One that is just being started when we stop would print a page about it.
+    """
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def _reason(error: Exception) -> str:

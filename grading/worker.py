@@ -50,6 +50,8 @@ def begin(settings: Settings) -> None:
         _zygote = _new_zygote(settings)
     except SandboxError as error:
         _zygote = error  # to be told with every job: an initializer's errors get lost
+    except ZygoteLost:
+        os._exit(1)  # another worker will have another
     threading.Thread(target=_end_with_the_command, daemon=True).start()
 
 

@@ -52,6 +52,7 @@ class Zygote:
 
     Raises:
         SandboxError: it could not get ready.
+        ZygoteLost: it was ended by somebody else.
     """
 
     def __init__(self, box: Sandbox) -> None:
@@ -68,9 +69,10 @@ class Zygote:
                 os._exit(1)
         other.close()
         answer = self.socket.recv(4096)
+        if not answer:
+            raise ZygoteLost
         if answer != READY:
-            trouble = answer.decode(errors="replace") or "it ended"
-            raise SandboxError(f"the zygote failed: {trouble}")
+            raise SandboxError(f"the zygote failed: {answer.decode(errors='replace')}")
 
     @contextlib.contextmanager
     def run(self, task_in: Callable[[str], Task]) -> Iterator["Run"]:
