@@ -274,10 +274,11 @@ def _with_hidden_tests(course: Course, assignment: str, name: str) -> str:
     notebook = nbformat.read(course.folder("release", assignment) / name, as_version=4)
     with course.gradebook() as gradebook:
         kept = gradebook.find_notebook(Path(name).stem, assignment).source_cells
-        sources = {cell.name: cell.source for cell in kept if cell.locked}
+        sources = {cell.name: (cell.source, cell.checksum) for cell in kept if cell.locked}
     for cell in notebook.cells:
-        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
-        cell.source = sources.get(grade_id, cell.source)
+        marks = cell.metadata.get("nbgrader", {})
+        if marks.get("grade_id") in sources:
+            cell.source, marks["checksum"] = sources[marks["grade_id"]]
     return str(nbformat.writes(notebook))
 
 
@@ -308,7 +309,7 @@ def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: 
     """Let nbgrader put the points of executed notebooks into the gradebook."""
     from nbgrader.converters import Autograde  # slow to import, and often not needed
 
-    from grading.preprocessors import Executed, in_place_of_execute
+    from grading.preprocessors import Executed, in_place_of_execute, without_repair
 
     student, assignment = pending.key
     usable = set(result.notebooks) | (set(pending.intake.files) - set(course.notebooks(assignment)))
@@ -317,6 +318,7 @@ def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: 
         if name in usable:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
+    autograde = Autograde(config=course.config)
     with Executed.holding(student, assignment, result.notebooks):
         course.convert(
             Autograde,
@@ -324,7 +326,8 @@ def _let_nbgrader_score(course: Course, pending: Pending, result: Result, work: 
             student,
             folders={step: work / step for step in ("submitted", "autograded")},
             exclude_overwriting={assignment: course.files_of_students(assignment)},
-            autograde_preprocessors=in_place_of_execute(Autograde(config=course.config)),
+            sanitize_preprocessors=without_repair(autograde),
+            autograde_preprocessors=in_place_of_execute(autograde),
         )
 
 

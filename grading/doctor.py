@@ -79,10 +79,8 @@ def _advice() -> Iterator[Finding]:
             "with Docker usually `--cap-add SYS_ADMIN --security-opt seccomp=unconfined "
             "--security-opt apparmor=unconfined`.",
         )
-    try:
-        import pyseccomp  # noqa: F401 (what it needs is what may be missing)
-    except (ImportError, RuntimeError, OSError) as error:
-        yield Finding(False, f"What would help: install libseccomp (`libseccomp2`). {error}")
+    if reason := sandbox.why_no_seccomp:
+        yield Finding(False, f"What would help: install libseccomp (`libseccomp2`). {reason}")
 
 
 def _strength(course: Course) -> Iterator[Finding]:

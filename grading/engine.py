@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
+import psutil
 from traitlets import Integer, List, Unicode
 from traitlets.config import Configurable
 
@@ -115,20 +116,17 @@ class Pool:
             Pool.in_use += 1
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+    def __exit__(self, *_: Any) -> None:
         # What is not public here: Python 3.14 has `kill_workers`; nothing stops a forkserver, and
         # another class in this process needs one with another environment.
-        processes = [*(self.executor._processes or {}).values()]
+        workers = [*(self.executor._processes or {})]
         self.executor.shutdown(wait=False, cancel_futures=True)
-        for process in processes if error else ():
-            process.kill()
-        self.executor.shutdown()
         with Pool.lock:
             Pool.in_use -= 1
+            server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+            # With the forkserver also a worker that it is just starting.
+            _kill(workers if Pool.in_use or not server else [server])
             if not Pool.in_use:
-                # Its end would wait for that of a worker that was being started just now.
-                if server := forkserver._forkserver._forkserver_pid:  # type: ignore[attr-defined]
-                    os.kill(server, signal.SIGKILL)
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
                 multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
 
@@ -200,6 +198,18 @@ def _standard_error_to_nowhere() -> Iterator[None]:
         os.dup2(before, 2)
         os.close(before)
         os.close(nowhere)
+
+
+def _kill(numbers: Iterable[int]) -> None:
+    """Kill processes with all that they started: what has just begun does not yet end with us."""
+    found: list[psutil.Process] = []
+    for number in numbers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(number)
+            found += [process, *process.children(recursive=True)]
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _reason(error: Exception) -> str:

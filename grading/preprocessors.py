@@ -11,7 +11,14 @@ from nbconvert.preprocessors import ExecutePreprocessor
 from nbformat import NotebookNode
 from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import ClearHiddenTests
+from nbgrader.preprocessors import (
+    CheckCellMetadata,
+    ClearHiddenTests,
+    ClearOutput,
+    DeduplicateIds,
+    OverwriteCells,
+    OverwriteKernelspec,
+)
 from nbgrader.preprocessors.base import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 from traitlets.utils.importstring import import_item
@@ -81,6 +88,18 @@ class Executed(NbGraderPreprocessor):
         for cell, done in zip(nb.cells, executed.cells, strict=True):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = done.outputs, done.execution_count
+
+
+REPAIRED = (ClearOutput, DeduplicateIds, OverwriteKernelspec, OverwriteCells, CheckCellMetadata)
+"""What nbgrader does before it runs a notebook. `repair` has done it, and each takes time in the
+one process that writes to the gradebook."""
+
+
+def without_repair(autograde: BaseConverter) -> list[type]:
+    """Return a course's own preprocessors for what was handed in."""
+    names = autograde.sanitize_preprocessors
+    classes = [import_item(name) if isinstance(name, str) else name for name in names]
+    return [each for each in classes if each not in REPAIRED]
 
 
 def in_place_of_execute(autograde: BaseConverter) -> list[type]:

@@ -24,10 +24,11 @@ from pathlib import Path
 
 import psutil
 
+why_no_seccomp = ""
 try:
     import pyseccomp as seccomp  # here, because it takes a while to find libseccomp
-except (ImportError, OSError, RuntimeError):
-    seccomp = None
+except (ImportError, OSError, RuntimeError) as error:
+    why_no_seccomp = str(error)
 
 FULL, LANDLOCK, NONE = "full", "landlock", "none"
 LEVELS = (FULL, LANDLOCK)
@@ -465,8 +466,8 @@ def _restrict_files(readable: list[str], writable: list[str], *, required: bool)
 
 def _restrict_calls(level: str) -> None:
     """Deny system calls, with an error rather than death, so that Python can say which."""
-    if not seccomp:
-        raise SandboxError("pyseccomp or its library libseccomp is missing")
+    if why_no_seccomp:
+        raise SandboxError(f"libseccomp is missing ({why_no_seccomp})")
     denied = seccomp.ERRNO(errno.EPERM)
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
 

@@ -52,7 +52,7 @@ class Zygote:
 
     Raises:
         SandboxError: it could not get ready.
-        ZygoteLost: it was ended by somebody else.
+        ZygoteLost: it hangs, or was ended by somebody else.
     """
 
     def __init__(self, box: Sandbox) -> None:
@@ -68,10 +68,15 @@ class Zygote:
             finally:  # never back to where we were forked
                 os._exit(1)
         other.close()
-        answer = self.socket.recv(4096)
-        if not answer:
-            raise ZygoteLost
+        try:
+            answer = self.socket.recv(4096)
+        except OSError:  # also when it takes too long
+            answer = b""
         if answer != READY:
+            # While it lives, our parent does not see that we have ended: it has our descriptors.
+            os.kill(self.process, signal.SIGKILL)
+            if not answer:
+                raise ZygoteLost
             raise SandboxError(f"the zygote failed: {answer.decode(errors='replace')}")
 
     @contextlib.contextmanager
@@ -89,17 +94,11 @@ class Zygote:
             ours, theirs = socket.socketpair()
             receiver, sender = os.pipe()
             try:
-                with self.lock:  # one question, one answer
-                    socket.send_fds(self.socket, [outside.encode()], [theirs.fileno(), sender])
-                    answer = self.socket.recv(32)
-            except OSError:
-                answer = b""
+                keeper = self._fork(outside, theirs.fileno(), sender)
             finally:
                 theirs.close()
                 os.close(sender)
-            if not answer:
-                raise ZygoteLost
-            run = Run(int(answer), ours, receiver, self.box.limits)
+            run = Run(keeper, ours, receiver, self.box.limits)
             try:
                 run.begin(task_in(self.box.folder(outside)))
                 yield run
@@ -107,6 +106,16 @@ class Zygote:
                 run.end()
                 if self.box.level != sandbox.FULL:
                     _make_removable(outside)
+
+    def _fork(self, outside: str, *descriptors: int) -> int:
+        """Return the number of a new process, which has a folder and these descriptors."""
+        with self.lock:  # one question, one answer
+            try:
+                socket.send_fds(self.socket, [outside.encode()], descriptors)
+                return int(self.socket.recv(32))
+            except (OSError, ValueError) as error:
+                self.socket.close()  # who asks next need not wait as long to hear the same
+                raise ZygoteLost from error
 
 
 class Run:

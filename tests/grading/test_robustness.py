@@ -335,15 +335,16 @@ STEPS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shuti
 def before(event, arguments):
     writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
     if (writes or event in STEPS or event == "sqlite3.connect") and os.getpid() == process:
-        if os.environ["STEPS_OF"] in str(arguments):
+        if root in str(arguments):
             os.write(log, f"{event} {arguments}\\n".encode())
             taken.append(event)
-            if len(taken) == int(os.environ["KILLED_BEFORE"]):
+            if len(taken) == number:
                 os.kill(process, signal.SIGKILL)
 
 
-if "STEPS_OF" in os.environ:
+if "STEPS_OF" in os.environ:  # now, because the command changes its environment for a while
     process, taken = os.getpid(), []
+    root, number = os.environ["STEPS_OF"], int(os.environ["KILLED_BEFORE"])
     log = os.open(os.path.dirname(__file__) + "/steps", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     sys.addaudithook(before)
 """

@@ -1060,6 +1060,29 @@ def test_a_zygote_has_one_thread() -> None:
     assert (done.stdout, done.stderr, done.returncode) == (refused, "", 0)
 
 
+HANGS = """
+import os, signal, time
+from grading import zygote
+from grading.sandbox import Sandbox
+
+def hang(*_):
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+zygote._fork_on_demand, zygote.PATIENCE = hang, 0.5
+try:
+    zygote.Zygote(Sandbox("none"))
+except zygote.ZygoteLost:
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_zygote_that_hangs_before_it_can_end_with_its_worker() -> None:
+    """It has the descriptors by which others see that the worker lives."""
+    command = [sys.executable, "-c", HANGS]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == (f"{-signal.SIGKILL}\n", "", 0)
+
+
 # --- the level ------------------------------------------------------------------------------------
 
 
