@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -97,16 +97,18 @@ one process that writes to the gradebook."""
 
 def without_repair(autograde: BaseConverter) -> list[type]:
     """Return a course's own preprocessors for what was handed in."""
-    names = autograde.sanitize_preprocessors
-    classes = [import_item(name) if isinstance(name, str) else name for name in names]
-    return [each for each in classes if each not in REPAIRED]
+    return [each for each in _classes(autograde.sanitize_preprocessors) if each not in REPAIRED]
 
 
 def in_place_of_execute(autograde: BaseConverter) -> list[type]:
     """Return a course's own preprocessors for autograding, of which none may run a notebook."""
-    names = autograde.autograde_preprocessors
-    classes = [import_item(name) if isinstance(name, str) else name for name in names]
+    classes = _classes(autograde.autograde_preprocessors)
     return [Executed if issubclass(each, ExecutePreprocessor) else each for each in classes]
+
+
+def _classes(named: Iterable[str | type]) -> list[type]:
+    """Return the classes that a course's configuration names, or has."""
+    return [import_item(each) if isinstance(each, str) else each for each in named]
 
 
 class HideTests(ClearHiddenTests):
