@@ -1,12 +1,16 @@
 """How the course draws: one matplotlib style and the few pictures that several pages share."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib as mpl
 import torch
 from cycler import cycler
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 from torch import Tensor
 
 # The palette of Okabe and Ito, which readers with colour-blindness can tell apart.
@@ -94,3 +98,25 @@ def decision_regions(
     if classes.unique().numel() == 2:
         ax.contour(columns, rows, classes, levels=[0.5], colors=INK, linewidths=1)
     ax.set(xlim=xlim, ylim=ylim)
+
+
+def metrics(path: str | Path) -> Figure:
+    """Draw a run from the metrics file of a ``Monitor``: losses, gradient norms, learning rates."""
+    with open(path) as file:
+        lines = [json.loads(line) for line in file]
+    steps = [line for line in lines if "lr" in line]
+    evaluations = [line for line in lines if "lr" not in line]
+    fig, axes = plt.subplots(3, 1, figsize=(6, 5.8), sharex=True)
+    rows = (("loss", BLUE), ("grad_norm", GREEN), ("lr", ORANGE))
+    for ax, (name, colour) in zip(axes, rows):
+        ax.plot(
+            [line["step"] for line in steps], [line[name] for line in steps], color=colour, lw=1.4
+        )
+        ax.set(ylabel={"grad_norm": "gradient norm", "lr": "learning rate"}.get(name, name))
+    if evaluations:
+        places = [line["step"] - 1 for line in evaluations]
+        losses = [line["loss"] for line in evaluations]
+        axes[0].plot(places, losses, "o", color=VERMILLION, label="validation")
+        axes[0].legend()
+    axes[2].set(xlabel="step")
+    return fig

@@ -2,15 +2,19 @@
 
 The pieces fit together from below: a device, a loss scaler for float16, one optimizer step, an
 evaluation, a checkpoint, and the loop that uses them all. The loop works on every device, never
-waits for the GPU in the middle of an epoch unless it must, and resumes to the last bit.
+waits for the GPU in the middle of an epoch unless it must, and resumes to the last bit. Started by
+``torchrun`` it trains in several processes.
 
 Book: ML Core, 1, 5 and 6; Build and Train, 7.
 """
 
+import contextlib
 import math
 import os
 import random
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from course_lib import distributed
+from course_lib.diagnostics import find_nonfinite
 
 Batch = tuple[Tensor, Tensor]
 """Inputs and targets, each with one entry an example in the first dimension."""
@@ -45,9 +52,43 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
             eight. The message names the device and says what to do.
 
     Ask ``torch.cuda.device_count()``, which is 0 where there is no CUDA, and
-    ``torch.backends.mps.is_available()``.
+    ``torch.backends.mps.is_available()``. ``why_missing`` has words for the message.
     """
     raise NotImplementedError("your turn: resolve_device")
+
+
+def why_missing(kind: str) -> str:
+    """Return why there is no device of a kind, ``"cuda"`` or ``"mps"``, and what would help."""
+    if kind == "mps":
+        return "MPS needs a Mac with Apple silicon"
+    if torch.version.cuda is None:
+        return "this torch was built without CUDA: pytorch.org has the command for another build"
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:  # no driver, or one that is too old for this torch
+        return str(error)
+    return f"this machine has {torch.cuda.device_count()}, and they count from 0"
+
+
+def set_numerics(*, deterministic: bool = False, tf32: bool = False) -> None:
+    """Choose between bits that repeat and speed, for the whole process.
+
+    Args:
+        deterministic: the same program gives the same bits each time, on the GPU too. An operation
+            for which torch has no such version raises. To be chosen before the first operation on
+            the GPU, because cuBLAS reads its setting only once.
+        tf32: the GPU may round the factors of float32 matrix products and convolutions to 10 bits
+            behind the point.
+
+    Source: PyTorch's notes "Reproducibility" and "CUDA semantics".
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    # By their older names, because torch.compile reads these and must not find the newer ones set.
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 # --- float16 needs its loss scaled ----------------------------------------------------------------
@@ -95,6 +136,9 @@ class LossScaler:
         # By id(optimizer), since the last update:
         self.overflows: dict[int, Tensor] = {}  # was a gradient inf or nan? On its device
         self.stepped: set[int] = set()
+
+    def is_enabled(self) -> bool:
+        return self.enabled
 
     def get_scale(self) -> float:
         """Return the present scale, 1.0 if not enabled."""
@@ -213,6 +257,7 @@ def train_step(
     scaler: Any = None,
     max_norm: float | None = None,
     autocast_dtype: torch.dtype | None = None,
+    check_finite: bool = False,
 ) -> StepResult:
     """Make one optimizer step on a batch that comes in one or several micro-batches.
 
@@ -229,15 +274,53 @@ def train_step(
             Without one the step is made whatever the gradients are.
         max_norm: gradients are clipped to this total norm, at their true scale.
         autocast_dtype: the model and the loss run under ``torch.autocast`` with this dtype.
+        check_finite: look at loss and norm before the step. It is for the hunt: the program waits
+            for the GPU.
 
     Returns:
         The mean loss over all examples, the total norm of the gradients at their true scale
         before clipping, and whether the step was made.
 
+    Raises:
+        FloatingPointError: with ``check_finite``, the loss is inf or nan or, without an enabled
+            scaler, the norm. No weight has changed. ``not_finite`` makes the error, which names the
+            first layer.
+
+    With several processes ``micro_batches`` are this one's share, and the examples are those of
+    all: ``distributed.mean`` gives their number and the loss, ``distributed.averaging`` the
+    gradients. (In one process both do nothing, and so much is graded.)
+
     Source: PyTorch's automatic mixed precision examples, "Working with unscaled gradients" and
     "Gradient accumulation".
     """
     raise NotImplementedError("your turn: train_step")
+
+
+def not_finite(
+    loss: Tensor, model: nn.Module, micro_batches: Sequence[Batch]
+) -> FloatingPointError:
+    """Return the error for a step whose loss or gradient norm is inf or nan: where it began.
+
+    The micro-batches pass through the model once more. Where every output is finite, and the loss
+    too, a gradient is not: backward goes from the loss to the input, so the last of these
+    parameters was the first.
+    """
+    with contextlib.suppress(NotImplementedError):  # find_nonfinite may be still to be written
+        for x, _ in micro_batches:
+            name = find_nonfinite(model, x)
+            if name is not None:
+                return FloatingPointError(f"the output of layer {name!r} is not finite")
+    if not loss.isfinite():
+        return FloatingPointError(
+            f"the loss is {loss.item()}, the outputs of all layers are finite"
+        )
+    names = [
+        name
+        for name, param in model.named_parameters()
+        if param.grad is not None and not param.grad.isfinite().all()
+    ]
+    where = f"the gradient of {names[-1]!r}" if names else "the gradient norm"
+    return FloatingPointError(f"{where} is not finite, the loss is")
 
 
 # --- evaluation -----------------------------------------------------------------------------------
@@ -276,23 +359,37 @@ class ResumableLoader:
 
     Iterating goes from the present position to the end of the epoch; ``next_epoch`` begins the
     next one. A run that stops in mid-epoch and loads this loader's state goes on with the next
-    batch.
+    batch. Of several processes each gets its share of every batch.
 
     Args:
         tensors: inputs and targets, with as many entries in the first dimension. On the GPU
             already, they are never copied there again.
-        batch_size: examples in a batch; the last batch of an epoch may have fewer.
+        batch_size: examples in a batch, of all processes together; the last batch of an epoch may
+            have fewer.
         seed: where the order comes from.
+        pin_memory: put batches where the GPU can fetch them while the program goes on.
 
     Attributes:
         epoch: the present epoch, from 0.
         position: how many of its batches have been given out.
+
+    Raises:
+        ValueError: a batch has fewer examples than there are processes.
     """
 
-    def __init__(self, *tensors: Tensor, batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self, *tensors: Tensor, batch_size: int, seed: int = 0, pin_memory: bool = False
+    ) -> None:
+        smallest = min(batch_size, len(tensors[0]) % batch_size or batch_size)
+        if smallest < distributed.world_size():
+            raise ValueError(
+                f"a batch of {smallest} is too small for {distributed.world_size()} processes: "
+                "choose another batch_size, also for the sake of the last batch"
+            )
         self.tensors = tensors
         self.batch_size = batch_size
         self.seed = seed
+        self.pin_memory = pin_memory
         self.epoch = 0
         self.position = 0
 
@@ -305,9 +402,14 @@ class ResumableLoader:
         mixed = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)
         rng = torch.Generator().manual_seed(int(mixed[0]))
         order = torch.randperm(len(self.tensors[0]), generator=rng)
-        for indices in order.to(self.tensors[0].device).split(self.batch_size)[self.position :]:
+        if self.tensors[0].is_cuda:
+            order = order.pin_memory()  # or the copy would wait for the GPU
+        order = order.to(self.tensors[0].device, non_blocking=True)
+        for indices in order.split(self.batch_size)[self.position :]:
             self.position += 1
-            yield tuple(tensor[indices] for tensor in self.tensors)
+            share = indices[distributed.rank() :: distributed.world_size()]
+            batch = tuple(tensor.index_select(0, share) for tensor in self.tensors)
+            yield tuple(tensor.pin_memory() for tensor in batch) if self.pin_memory else batch
 
     def next_epoch(self) -> None:
         """Begin the next epoch, at its first batch."""
@@ -315,9 +417,24 @@ class ResumableLoader:
         self.position = 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"seed": self.seed, "epoch": self.epoch, "position": self.position}
+        return {
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "position": self.position,
+            "batch_size": self.batch_size,
+        }
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on where another loader was.
+
+        Raises:
+            ValueError: its batches had another size, so its position means another place.
+        """
+        if state_dict["batch_size"] != self.batch_size:
+            raise ValueError(
+                f"the saved loader has batch_size={state_dict['batch_size']}, this one "
+                f"{self.batch_size}"
+            )
         self.seed = state_dict["seed"]
         self.epoch = state_dict["epoch"]
         self.position = state_dict["position"]
@@ -348,9 +465,11 @@ class Progress:
     def plain(self) -> dict[str, Any]:
         """Return everything by name, with floats for the history's tensors (one wait for all)."""
         for values in self.history.values():
-            waiting = [value for value in values if isinstance(value, Tensor)]
-            if waiting:
-                values[-len(waiting) :] = torch.stack(waiting).tolist()
+            known = len(values)
+            while known and isinstance(values[known - 1], Tensor):
+                known -= 1
+            if known < len(values):
+                values[known:] = torch.stack(values[known:]).tolist()
         return dict(vars(self))
 
 
@@ -365,22 +484,28 @@ def keep_best(progress: Progress, loss: float, model: nn.Module) -> None:
     raise NotImplementedError("your turn: keep_best")
 
 
-def rng_state() -> dict[str, Any]:
-    """Return the state of every random generator that a training run may draw from."""
+def rng_state() -> list[dict[str, Any]]:
+    """Return the state of every random generator that a training run may draw from, by process."""
     numpy_state: Any = np.random.get_state()  # noqa: NPY002, others may use it
     numpy_name, numpy_keys, *numpy_rest = numpy_state
-    return {
+    own = {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         "numpy": [numpy_name, torch.from_numpy(numpy_keys.astype(np.int64)), *numpy_rest],
         "python": random.getstate(),
     }
+    return distributed.gather(own)
 
 
-def set_rng_state(state: dict[str, Any]) -> None:
-    """Set every random generator to what ``rng_state`` returned."""
+def set_rng_state(states: list[dict[str, Any]]) -> None:
+    """Set every random generator to what ``rng_state`` returned.
+
+    To go on with more processes than before is possible, but not to the last bit.
+    """
+    state = states[distributed.rank() % len(states)]
     torch.set_rng_state(state["torch"])
-    torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
     numpy_name, numpy_keys, *numpy_rest = state["numpy"]
     np.random.set_state((numpy_name, numpy_keys.numpy(), *numpy_rest))  # noqa: NPY002
     random.setstate(state["python"])
@@ -404,7 +529,7 @@ class Checkpoint:
 
         Whenever the program is stopped, the file is the old one or the new one, whole. When
         writing fails, the old file stays, nothing else is left in its folder, and the error goes
-        on to the caller.
+        on to the caller. Of several processes the first writes (``distributed.rank()`` is 0).
 
         Args:
             progress: plain data: numbers, strings, tensors, and lists and dictionaries of them.
@@ -425,7 +550,36 @@ class Checkpoint:
             RuntimeError: the file is damaged, or is something else than a checkpoint of these
                 parts. The message names the file, and no part has changed.
         """
+        require_checksums(self.path)
         raise NotImplementedError("your turn: Checkpoint.load")
+
+    def restore(self, states: dict[str, Any]) -> None:
+        """Load the state of every part, or of none: if one does not fit, its error goes on."""
+        before = {name: deepcopy(part.state_dict()) for name, part in self.parts.items()}
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(states[name])
+        except Exception:
+            for name, part in self.parts.items():
+                part.load_state_dict(before[name])
+            raise
+
+
+def require_checksums(path: Path) -> None:
+    """Raise a RuntimeError if a file that ``torch.save`` wrote has changed since.
+
+    ``torch.load`` looks at no checksum: from a file with one wrong bit it may return wrong weights.
+    A file of another kind has none, and passes.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # of many kinds, when the archive's own table is damaged
+        damaged = str(error)
+    if damaged is not None:
+        raise RuntimeError(f"{path} is no checkpoint of this run: move it away ({damaged})")
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -448,9 +602,14 @@ def fit(
     patience: int | None = None,
     checkpoint: Any = None,
     checkpoint_every: int = 100,
+    monitor: Callable[[Progress], None] | None = None,
+    step: Callable[..., StepResult] = train_step,
     device: str | torch.device = "cpu",
 ) -> dict[str, list]:
     """Train a model, and return the history of the run.
+
+    With several processes (``distributed.processes``) each trains on its share of every batch, with
+    the same result as one on all of it.
 
     Args:
         model: the model, on ``device``. It is trained in training mode.
@@ -473,7 +632,9 @@ def fit(
         checkpoint: a ``Checkpoint`` that has the model, the optimizer, the scaler and the loader
             as parts. If it can be loaded, the run goes on from there.
         checkpoint_every: the checkpoint is saved after every so many steps, skipped ones too.
-        device: where the batches are moved.
+        monitor: called with the progress after every step.
+        step: makes the steps; ``train_step`` or another with its arguments and result.
+        device: where the batches are moved, without waiting for those that are in pinned memory.
 
     Returns:
         ``Progress.history`` of the whole run, also of what was before the checkpoint, with floats.

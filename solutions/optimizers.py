@@ -246,7 +246,7 @@ def adam_update_(param: Tensor, grad: Tensor, state: dict[str, Any], group: dict
             torch.maximum(state["max_exp_avg_sq"], second_moment)
         )
     # Both corrections are folded into scalars: one pass less over the tensors.
-    denominator = (second_moment.sqrt() / correction).add_(group["eps"])
+    denominator = second_moment.sqrt().div_(correction).add_(group["eps"])
     param.addcdiv_(state["exp_avg"], denominator, value=-step_size)
     ### END SOLUTION
 

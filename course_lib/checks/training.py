@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -393,6 +393,9 @@ class Scaler:
         }
         self.found: dict[int, bool] = {}
         self.done: set[int] = set()
+
+    def is_enabled(self) -> bool:
+        return self.enabled
 
     def get_scale(self) -> float:
         return self.saved["scale"] if self.enabled else 1.0
@@ -1198,6 +1201,7 @@ class Step:
         scaler: Any = None,
         max_norm: float | None = None,
         autocast_dtype: torch.dtype | None = None,
+        check_finite: bool = False,
     ) -> tuple:
         scaler = Scaler(enabled=False) if scaler is None else scaler
         self.clear(optimizer)
@@ -1205,6 +1209,8 @@ class Step:
         self.unscale(scaler, optimizer)
         norm = self.norm(model)
         norm = self.clipped_norm(model, norm, max_norm, optimizer)
+        if check_finite:
+            self.look(self.loss(losses), norm, scaler)
         scale = scaler.get_scale()
         self.step(scaler, optimizer)
         self.update(scaler)
@@ -1261,6 +1267,14 @@ class Step:
     def clip(self, model: nn.Module, norm: Tensor, max_norm: float) -> None:
         for grad in self.grads(model):
             grad.mul_((max_norm / norm).clamp(max=1))
+
+    def look(self, loss: Any, norm: Tensor, scaler: Any) -> None:
+        if not self.is_finite(loss, norm, scaler):
+            raise FloatingPointError
+
+    def is_finite(self, loss: Any, norm: Tensor, scaler: Any) -> bool:
+        overflow = not scaler.is_enabled() and not math.isfinite(norm)
+        return math.isfinite(loss) and not overflow
 
     def step(self, scaler: Any, optimizer: Any) -> None:
         scaler.step(optimizer)
@@ -1590,6 +1604,42 @@ class AutocastWithoutAsking(Step):
             return loss_fn(model(x), y)
 
 
+class NeverLooks(Step):
+    def is_finite(self, *_: Any) -> bool:
+        return True
+
+
+class LooksAtTheLossOnly(Step):
+    def is_finite(self, loss: Any, *_: Any) -> bool:
+        return math.isfinite(loss)
+
+
+class LooksAtTheNormOnly(Step):
+    def is_finite(self, _: Any, norm: Tensor, scaler: Any) -> bool:
+        return scaler.is_enabled() or math.isfinite(norm)
+
+
+class StopsAtOverflows(Step):
+    def is_finite(self, loss: Any, norm: Tensor, _: Any) -> bool:
+        return math.isfinite(loss) and math.isfinite(norm)
+
+
+class LooksForNanOnly(Step):
+    def is_finite(self, loss: Any, norm: Tensor, scaler: Any) -> bool:
+        return not math.isnan(loss) and (scaler.is_enabled() or not math.isnan(norm))
+
+
+class LooksAfterTheStep(Step):
+    def look(self, *seen: Any) -> None:
+        self.seen = seen
+
+    def __call__(self, *arguments: Any, **options: Any) -> tuple:
+        result = super().__call__(*arguments, **options)
+        if options.get("check_finite") and not self.is_finite(*self.seen):
+            raise FloatingPointError
+        return result
+
+
 class EvaluationMode(Step):
     def __call__(self, model: nn.Module, *rest: Any, **options: Any) -> tuple:
         model.eval()
@@ -1754,6 +1804,11 @@ STEP_MISTAKES = (
         "scaler.step(optimizer) must make the step: optimizer.step() does not skip bad gradients.",
         StepsByItself(),
     ),
+    Mistake(
+        "stops_at_overflows",
+        "With a scaler an overflow is nothing unusual: where it skips the step, nothing is raised.",
+        StopsAtOverflows(),
+    ),
     Mistake("ignores_the_scaler", "The scaler was not used.", IgnoresTheScaler()),
     Mistake(
         "loss_not_scaled",
@@ -1792,6 +1847,25 @@ STEP_MISTAKES = (
         "Without an autocast_dtype there must be no autocast: enabled=autocast_dtype is not None.",
         AutocastWithoutAsking(),
     ),
+    Mistake("never_looks", "check_finite has no effect.", NeverLooks()),
+    Mistake(
+        "looks_at_the_loss_only",
+        "A gradient can be inf or nan while the loss is not: look at the norm too.",
+        LooksAtTheLossOnly(),
+    ),
+    Mistake(
+        "looks_at_the_norm_only",
+        "With a scaler the norm says nothing: look at the loss too.",
+        LooksAtTheNormOnly(),
+    ),
+    Mistake(
+        "looks_for_nan_only", "inf is as bad as nan: ask isfinite, not isnan.", LooksForNanOnly()
+    ),
+    Mistake(
+        "looks_after_the_step",
+        "The weights have changed: look before the step.",
+        LooksAfterTheStep(),
+    ),
     Mistake(
         "evaluation_mode",
         "train_step must leave the model's mode as it is: here it went into evaluation mode.",
@@ -1821,6 +1895,7 @@ def step_inputs(rng: torch.Generator) -> list[Case]:
 
     one, micro = "one batch a step", "several micro-batches"
     clipping, scaling, casting = "clipping", "the loss scaler", "autocast"
+    looking = "a look for inf and nan"
     n = int(torch.randint(2, 6, (), generator=rng))
     small = {"init_scale": 1024.0, "growth_interval": 2}
     huge = {"init_scale": 2.0**1023, "growth_interval": 2, "backoff_factor": 2.0**-20}
@@ -1852,7 +1927,33 @@ def step_inputs(rng: torch.Generator) -> list[Case]:
         case(casting, "two micro-batches", (4, 4), autocast_dtype=bfloat16),
         case(casting, "with a scaler", (4,), autocast_dtype=float16, scaler={"init_scale": 16.0}),
         case(casting, "no dtype", (n,), (n,)),
+        case(looking, "all is finite", (n,), (n,), check_finite=True),
+        case(looking, "nan in the second step", (n, n), (n, n), bad=1, check_finite=True),
+        case(looking, "inf", (n,), bad=0, value=math.inf, check_finite=True),
+        case(looking, "nan in gradients only", (n,), pole=0, check_finite=True),
+        case(looking, "inf in the norm only", (n,), pole=1, max_norm=1.0, check_finite=True),
+        case(looking, "inf in the loss only", (n,), pole=2, check_finite=True),
+        case(looking, "nan in the loss", (n,), scaler=small, bad=0, check_finite=True),
+        case(looking, "an overflow", (n,), (n,), scaler=small, pole=0, check_finite=True),
+        case(looking, "nan, not asked for", (n,), pole=0),
     ]
+
+
+def pole(outputs: Tensor, kind: int) -> Tensor:
+    """Return 0, whose gradient is nan (kind 0) or infinite (1), or inf, whose gradient is 0."""
+    if kind == 2:
+        return outputs.new_tensor(math.inf)
+    return (0 * outputs).sum().sqrt() if kind == 0 else InfiniteSlope.apply(outputs).sum()
+
+
+class InfiniteSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, outputs: Tensor) -> Tensor:
+        return torch.zeros_like(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return torch.full_like(grads[0], math.inf)
 
 
 def step_probe(train_step: Any, case: Case) -> Outputs:
@@ -1865,31 +1966,40 @@ def step_probe(train_step: Any, case: Case) -> Outputs:
 
     def loss_fn(outputs: Tensor, targets: Tensor) -> Tensor:
         casts.append(autocast_now())
-        return doubled(outputs, targets)
+        loss = doubled(outputs, targets)
+        return loss + pole(outputs, case["pole"]) if "pole" in case else loss
 
-    options: dict[str, Any] = {
-        key: case[key] for key in ("max_norm", "autocast_dtype") if key in case
-    }
+    names = ("max_norm", "autocast_dtype", "check_finite")
+    options: dict[str, Any] = {name: case[name] for name in names if name in case}
     if scaler is not None:
         options["scaler"] = scaler
     outputs: Outputs = {}
+    raised = False
     for number, batches in enumerate(case["steps"], start=1):
         if case.get("bad") == number - 1:
-            batches[0][0][0, 0] = NAN
-        result = train_step(model, [(x, y) for x, y in batches], loss_fn, optimizer, **options)
-        outputs |= result_outputs(result, number, case["part"] == "one batch a step")
+            batches[0][0][0, 0] = case.get("value", NAN)
+        try:
+            result = train_step(model, [(x, y) for x, y in batches], loss_fn, optimizer, **options)
+            outputs |= result_outputs(result, number, case["part"] == "one batch a step")
+        except FloatingPointError:
+            outputs[f"step {number} raised a FloatingPointError"] = raised = True
         outputs[f"the weights after step {number}"] = weights_of(model)
         outputs[f"the number of updates after step {number}"] = len(optimizer.rates)
         if scaler is not None:
             outputs[f"the scale after step {number}"] = torch.tensor(scaler.get_scale()).double()
-    return {
-        **outputs,
-        "the sizes of the forward passes": model.calls["sizes"],
-        "autocast in the model": model.calls["autocast"],
-        "autocast in the loss": casts,
-        "the mode in the forward passes": model.calls["training"],
-        "the inputs, which must not change": [x for batches in case["steps"] for x, _ in batches],
-    }
+        if raised:
+            break
+    outputs["the inputs, which must not change"] = [
+        x for batches in case["steps"] for x, _ in batches
+    ]
+    if not raised:  # to find the layer takes as many passes as it takes
+        outputs |= {
+            "the sizes of the forward passes": model.calls["sizes"],
+            "autocast in the model": model.calls["autocast"],
+            "autocast in the loss": casts,
+            "the mode in the forward passes": model.calls["training"],
+        }
+    return outputs
 
 
 def result_outputs(result: Any, number: int, strict: bool) -> Outputs:
@@ -1932,6 +2042,7 @@ check_train_step = Check(
         "clipping": 1,
         "the loss scaler": 2,
         "autocast": 1,
+        "a look for inf and nan": 1,
     },
     inputs=step_inputs,
     probe=step_probe,
@@ -2876,6 +2987,8 @@ class Loop:
         patience: int | None = None,
         checkpoint: Any = None,
         checkpoint_every: int = 100,
+        monitor: Any = None,
+        step: Any = None,
         device: Any = "cpu",
         **options: Any,
     ) -> dict[str, list]:
@@ -2889,10 +3002,11 @@ class Loop:
             for group in self.groups(loader, accumulate, state):
                 self.set_rates(optimizer, schedule, state, loader)
                 moved = [(x.to(device), y.to(device)) for x, y in group]
-                result = self.train_step(model, moved, loss_fn, optimizer, **options)
+                make_step = self.step_of(step)
+                result = make_step(model, moved, loss_fn, optimizer, **options)
                 self.record(state, optimizer, result)
                 self.set_rates_after(optimizer, schedule, state)
-                self.save(checkpoint, checkpoint_every, state)
+                self.watch_and_save(monitor, checkpoint, checkpoint_every, state)
             if state["updates"] >= self.limit:
                 break
             if eval_loader is not None:
@@ -2943,6 +3057,16 @@ class Loop:
         state["history"]["loss"].append(float(loss))
         state["history"]["grad_norm"].append(float(norm))
         state["history"]["lr"].append(optimizer.param_groups[0]["lr"])
+
+    def step_of(self, step: Any) -> Any:
+        return self.train_step if step is None else step
+
+    def watch_and_save(
+        self, monitor: Any, checkpoint: Any, every: int, state: dict[str, Any]
+    ) -> None:
+        if monitor is not None:
+            monitor(state)
+        self.save(checkpoint, every, state)
 
     def save(self, checkpoint: Any, every: int, state: dict[str, Any]) -> None:
         if checkpoint is not None and len(state["history"]["loss"]) % every == 0:
@@ -2998,6 +3122,43 @@ class IgnoresScaler(LoopIgnores):
 
 class IgnoresAutocast(LoopIgnores):
     ignored = "autocast_dtype"
+
+
+class IgnoresMonitor(LoopIgnores):
+    ignored = "monitor"
+
+
+class IgnoresStep(LoopIgnores):
+    ignored = "step"
+
+
+class MonitorsAfterSaving(Loop):
+    def watch_and_save(
+        self, monitor: Any, checkpoint: Any, every: int, state: dict[str, Any]
+    ) -> None:
+        self.save(checkpoint, every, state)
+        super().watch_and_save(monitor, None, every, state)
+
+
+class MonitorsBeforeTheStep(Loop):
+    def __call__(self, *arguments: Any, monitor: Any = None, **options: Any) -> dict[str, list]:
+        self.monitor = monitor
+        return super().__call__(*arguments, **options)
+
+    def record(self, state: dict[str, Any], optimizer: Any, result: tuple) -> None:
+        if self.monitor is not None:
+            self.monitor(state)
+        super().record(state, optimizer, result)
+
+
+class MonitorsEpochs(MonitorsBeforeTheStep):
+    def record(self, state: dict[str, Any], optimizer: Any, result: tuple) -> None:
+        Loop.record(self, state, optimizer, result)
+
+    def groups(self, loader: Any, accumulate: int, state: dict[str, Any]) -> Iterator[list]:
+        yield from super().groups(loader, accumulate, state)
+        if self.monitor is not None:
+            self.monitor(state)
 
 
 class IgnoresSchedule(LoopIgnores):
@@ -3346,6 +3507,19 @@ LOOP_MISTAKES = (
         NeverInTrainingMode(),
     ),
     Mistake(*STAYS_IN_EVALUATION_MODE, StaysInEvaluation()),
+    Mistake("ignores_monitor", "Call monitor(progress) after every step.", IgnoresMonitor()),
+    Mistake(
+        "monitors_before_the_step",
+        "The monitor was called before the step was in the history: call it after.",
+        MonitorsBeforeTheStep(),
+    ),
+    Mistake(
+        "monitors_after_saving",
+        "Call the monitor before the checkpoint is saved: it may stop a run that is no good.",
+        MonitorsAfterSaving(),
+    ),
+    Mistake("monitors_epochs", "The monitor wants to see every step.", MonitorsEpochs()),
+    Mistake("ignores_step", "Make the steps with step(...), not with train_step.", IgnoresStep()),
     Mistake("ignores_schedule", "schedule had no effect.", IgnoresSchedule()),
     Mistake(
         "rate_after_the_step",
@@ -3648,7 +3822,7 @@ def loop_inputs(rng: torch.Generator) -> list[Case]:
 
     epochs, rates = "epochs and micro-batches", "schedule and max_steps"
     evaluating, stopping = "evaluation after every epoch", "early stopping"
-    saving = "saving and going on"
+    saving, watching = "saving and going on", "monitor and step"
     n = int(torch.randint(3, 6, (), generator=rng))
     even, uneven = (n, n), (n, n + 1, 2)
     scaler = {"init_scale": 1024.0, "growth_interval": 2}
@@ -3725,6 +3899,11 @@ def loop_inputs(rng: torch.Generator) -> list[Case]:
         case(
             saving, "killed, a scaler", *uneven, **run, killed=6, scaler=scaler, schedule="falling"
         ),
+        case(watching, "a monitor", *even, max_epochs=2, monitor=True),
+        case(watching, "a monitor, skipped steps", *uneven, monitor=True, bad=0, scaler=scaler),
+        case(watching, "a monitor and a checkpoint", *even, checkpoint_every=1, monitor=True),
+        case(watching, "a step of one's own", *uneven, accumulate=2, step=True),
+        case(watching, "a step of one's own, options", *even, step=True, max_norm=0.5),
     ]
 
 
@@ -3742,11 +3921,26 @@ def loop_probe(fit: Any, case: Case) -> Outputs:
             raise Killed
         return doubled(outputs, targets)
 
-    memory = Memory()
+    memory, seen = Memory(), list[list[int]]()
+
+    def watch(progress: Any) -> None:
+        state = progress if isinstance(progress, dict) else vars(progress)
+        made = len(state["history"]["loss"])
+        seen.append([made, state["updates"], len(memory.updates_when_saved)])
+
+    def half_step(*arguments: Any, **options: Any) -> Made:
+        """Make a step, and tell of half its loss."""
+        loss, *others = Step()(*arguments, **options)
+        return Made(loss / 2, *others)
+
+    if case.get("monitor"):
+        options["monitor"] = watch
+    if case.get("step"):
+        options["step"] = half_step
     for _ in range(2 if "killed" in case else 1):
         model, optimizer, loader, scaler = run_parts(case)
         memory.parts = [part for part in (model, optimizer, loader, scaler) if part is not None]
-        if case["part"] == "saving and going on":
+        if case["part"] == "saving and going on" or case.get("monitor"):
             options["checkpoint"] = memory
         if scaler is not None:
             options["scaler"] = scaler
@@ -3757,7 +3951,16 @@ def loop_probe(fit: Any, case: Case) -> Outputs:
         except Killed:
             continue
         break
-    return loop_outputs(history, model, optimizer, scaler, memory)
+    outputs = loop_outputs(history, model, optimizer, scaler, memory)
+    return outputs | {"steps, updates and saves at each call of the monitor": seen}
+
+
+class Made(NamedTuple):
+    """What a step returns."""
+
+    loss: Tensor
+    grad_norm: Tensor
+    stepped: bool
 
 
 def run_parts(case: Case) -> tuple:
@@ -3807,6 +4010,7 @@ check_training_loop = Check(
         "evaluation after every epoch": 1,
         "early stopping": 2,
         "saving and going on": 2,
+        "monitor and step": 1,
     },
     inputs=loop_inputs,
     probe=loop_probe,

@@ -229,7 +229,7 @@ def test_swish_with_beta_0_is_half_the_input_and_with_a_large_one_relu() -> None
     torch.testing.assert_close(own.swish(input, -1.5), own.swish(-input, 1.5) * -1)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @every_pair

@@ -444,7 +444,7 @@ def test_a_network_is_trained_as_by_torch() -> None:
         torch.testing.assert_close(mine, theirs.detach(), **TIGHT)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_everything_stays_on_the_device() -> None:
     x = own.Tensor(torch.randn(3, 3, device="cuda"), requires_grad=True)

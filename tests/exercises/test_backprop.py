@@ -209,7 +209,7 @@ def test_no_layer_and_an_unknown_activation_are_value_errors(params: list, activ
         own.mlp_gradients(params, torch.ones(1, 2), torch.tensor([0]), activation)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_everything_works_on_a_gpu() -> None:
     cuda = torch.device("cuda")

@@ -278,7 +278,7 @@ def test_signatures_follow_torch() -> None:
     assert own_names[:2] == list(inspect.signature(torch_checkpoint).parameters)[:2]
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_random_numbers_and_autocast_of_a_gpu_are_kept_too() -> None:
     for dtype in (torch.float64, torch.float32):

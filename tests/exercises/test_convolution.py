@@ -201,7 +201,7 @@ def test_a_network_trains_as_with_torch(monkeypatch: pytest.MonkeyPatch) -> None
     assert losses(own) == pytest.approx(losses(F), rel=1e-5)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_dtype
 @every_function

@@ -23,7 +23,7 @@ from course_lib.checks.diagnostics import (
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
-gpu = pytest.mark.gpu
+cuda = pytest.mark.cuda
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -258,7 +258,7 @@ def test_a_signature_tells_the_units_dimension_and_any_number_of_inputs() -> Non
     assert inputs.kind is inputs.VAR_POSITIONAL
 
 
-@gpu
+@cuda
 @needs_cuda
 def test_diagnostics_work_on_cuda() -> None:
     model = network([3, 4, 2]).cuda()

@@ -158,7 +158,7 @@ def test_a_weight_without_gradient_stays_without() -> None:
     assert not own.embedding(torch.tensor([1]), WEIGHT).requires_grad
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_look_ups_compute_on_a_gpu_as_on_the_cpu() -> None:
     input, weight = torch.tensor([[0, 4, 4], [1, 4, 0]]), WEIGHT.double()

@@ -227,7 +227,7 @@ def test_kaiming_keeps_the_second_moment_through_relu() -> None:
     assert 0.7 < h.square().mean() < 1.4
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_initialiser
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -243,7 +243,7 @@ def test_on_a_gpu_the_numbers_are_those_of_torch(name: str, dtype: torch.dtype) 
     torch.testing.assert_close(*filled)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_scaled_residual_works_on_a_gpu() -> None:
     tensor = torch.empty(400, 400, device="cuda")

@@ -265,7 +265,7 @@ def test_the_network_of_the_book_has_2499_parameters_and_swiglu_keeps_the_two_th
     assert own.count_parameters(own.SwiGLU(512, 1365)) == 3 * 512 * 1365 == 2_096_640
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_layers_compute_on_a_gpu_as_on_the_cpu() -> None:
     inner = own.MLP([6, 8, 6])

@@ -240,7 +240,7 @@ def test_arguments_are_some_of_torchs_with_the_same_defaults(name: str) -> None:
     assert by_position == ["input", "target", *(["reduction"] if name == "mse_loss" else [])]
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_loss
 def test_a_cuda_tensor_stays_on_its_device(name: str) -> None:

@@ -307,7 +307,7 @@ def test_a_network_trains_as_with_torch(module: nn.Module, monkeypatch: pytest.M
     assert losses() == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_dtype
 @every_norm

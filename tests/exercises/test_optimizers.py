@@ -195,7 +195,7 @@ def test_a_module_learns_with_the_same_losses_as_with_torch(
     assert (histories[0][-1] < histories[0][0]) != options.get("maximize", False)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_configuration
 def test_a_module_on_a_gpu_learns_as_with_torch(name: str, options: dict[str, Any]) -> None:

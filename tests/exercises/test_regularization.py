@@ -99,7 +99,7 @@ def test_dropout_draws_from_the_given_generator_or_torchs() -> None:
         assert not torch.equal(first, dropout(x))
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @needs_a_gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_dropout_works_on_a_gpu(dtype: torch.dtype) -> None:
@@ -249,7 +249,7 @@ def test_a_step_with_the_penalty_is_a_step_of_sgd_with_weight_decay(
     assert_close(*after, torch.float64)
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @needs_a_gpu
 def test_the_penalty_works_on_a_gpu() -> None:
     parameters = [torch.ones(3, device="cuda", requires_grad=True), torch.ones((), device="cuda")]

@@ -24,7 +24,7 @@ INF, NAN = math.inf, math.nan
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 FACTORIES = {"list": list, "tuple": tuple, "generator": iter}
 
-gpu = pytest.mark.gpu
+cuda = pytest.mark.cuda
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -170,7 +170,7 @@ def test_a_signature_is_that_of_torch_without_foreach(name: str) -> None:
     assert arguments(getattr(own, name)) == arguments(getattr(torch.nn.utils, name))
 
 
-@gpu
+@cuda
 @needs_cuda
 def test_clipping_works_on_cuda() -> None:
     grads = [torch.tensor([3.0, -4.0]), None, torch.tensor([12.0])]

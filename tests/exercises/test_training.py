@@ -5,9 +5,14 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import random
+import shutil
 import signal
+import struct
 import time
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -32,12 +37,13 @@ from course_lib.training import (
     fit,
     keep_best,
     resolve_device,
+    set_numerics,
     train_step,
 )
 
 cross_entropy = nn.functional.cross_entropy
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])]
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_cuda])]
 
 
 def data(n: int = 50, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
@@ -80,7 +86,7 @@ def test_other_devices_are_taken_as_they_are() -> None:
     assert resolve_device(torch.device("cpu", 0)) == torch.device("cpu:0")
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @needs_cuda
 def test_cuda_devices_are_found_and_counted() -> None:
     assert resolve_device().type == "cuda"
@@ -278,12 +284,18 @@ def test_the_loader_gives_every_example_once_and_resumes_anywhere(
     assert torch.equal(torch.cat(batches).sort().values, items)
     for position in range(len(loader) + 1):
         other = ResumableLoader(items, items + 100, batch_size=size)
-        other.load_state_dict({"seed": seed, "epoch": epoch, "position": position})
+        other.load_state_dict({**loader.state_dict(), "position": position})
         rest = list(other)
         assert len(rest) == len(batches) - position
         for (one, two), expected in zip(rest, batches[position:], strict=True):
             assert torch.equal(one, expected)
             assert torch.equal(two, one + 100)
+
+
+def test_a_position_in_batches_of_another_size_is_refused() -> None:
+    saved = ResumableLoader(torch.arange(9), batch_size=4).state_dict()
+    with pytest.raises(ValueError, match="has batch_size=4, this one 2"):
+        ResumableLoader(torch.arange(9), batch_size=2).load_state_dict(saved)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
@@ -363,27 +375,64 @@ def test_the_loop_learns() -> None:
     assert json.loads(json.dumps(history)) == history
 
 
+# --- exact resume ---------------------------------------------------------------------------------
+
+KILLS = int(os.environ.get("RESUME_KILLS", "20"))
+VARIANTS = ["plain", "dropout", "augmentation"]
+
+
 class Stopped(Exception):
     pass
 
 
-def run(folder: Path, *, stop: float = math.inf, device: str = "cpu", pause: float = 0) -> tuple:
-    """Train with every option, from the checkpoint in the folder if there is one."""
-    steps = 0
+class Augmented(ResumableLoader):
+    """Changes every batch a little, with noise from all generators."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for x, y in super().__iter__():
+            factor = random.uniform(0.9, 1.1) * np.random.uniform(0.9, 1.1)  # noqa: NPY002
+            yield x * factor + 0.1 * torch.randn_like(x), y
+
+
+def loaded_network(dropout: float = 0.3, ballast: int = 0) -> nn.Module:
+    """A network with one more buffer: the larger it is, the longer a save takes."""
+    model = network(dropout=dropout)
+    model.register_buffer("ballast", torch.randn(ballast))
+    return model
+
+
+def run(
+    folder: Path,
+    *,
+    variant: str = "dropout",
+    device: str = "cpu",
+    stop: float = math.inf,
+    ballast: int = 0,
+    checkpoint_every: int = 3,
+) -> tuple[dict, Tensor]:
+    """Train with every option, from the checkpoint in the folder if there is one.
+
+    Args:
+        stop: so many batches are trained on before ``Stopped`` is raised.
+        ballast: see ``loaded_network``.
+
+    Returns:
+        The history, and the weights and buffers.
+    """
+    batches = 0
 
     def loss_fn(outputs: Tensor, targets: Tensor) -> Tensor:
-        nonlocal steps
-        steps += outputs.requires_grad
-        if steps > stop:
+        nonlocal batches
+        batches += outputs.requires_grad
+        if batches > stop:
             raise Stopped
-        time.sleep(pause)
-        noise = random.random() + float(np.random.rand())  # noqa: NPY002
-        return cross_entropy(outputs, targets) * (1 + 0.01 * noise)
+        return cross_entropy(outputs, targets)
 
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
-    model = network().to(device)
-    loader = ResumableLoader(*data(device=device), batch_size=6, seed=5)
+    model = loaded_network(0 if variant == "plain" else 0.3, ballast).to(device)
+    kind = Augmented if variant == "augmentation" else ResumableLoader
+    loader = kind(*data(device=device), batch_size=6, seed=5)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     scaler = LossScaler(2.0**10, growth_interval=4)
     parts = {"model": model, "optimizer": optimizer, "scaler": scaler, "loader": loader}
@@ -401,62 +450,197 @@ def run(folder: Path, *, stop: float = math.inf, device: str = "cpu", pause: flo
         eval_loader=[data(20, 1)],
         patience=3,
         checkpoint=Checkpoint(folder / "run.pt", **parts),
-        checkpoint_every=3,
+        checkpoint_every=checkpoint_every,
         device=device,
     )
     return history, state_of(model)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_stopped_run_goes_on_bit_for_bit_wherever_it_stops(tmp_path: Path, device: str) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stopped_run_goes_on_bit_for_bit_wherever_it_stops(
+    tmp_path: Path, variant: str, device: str
+) -> None:
     (tmp_path / "whole").mkdir()
-    history, weights = run(tmp_path / "whole", device=device)
+    history, weights = run(tmp_path / "whole", variant=variant, device=device)
     assert len(history["loss"]) >= 20
-    for stop in range(0, 45, 4):
+    for stop in range(0, 36, 4):
         folder = tmp_path / str(stop)
         folder.mkdir()
         with pytest.raises(Stopped):
-            run(folder, stop=stop, device=device)
-        resumed, resumed_weights = run(folder, device=device)
+            run(folder, variant=variant, device=device, stop=stop)
+        resumed, resumed_weights = run(folder, variant=variant, device=device)
         assert resumed == history, f"stopped after {stop} batches"
         assert torch.equal(resumed_weights, weights)
 
 
-def run_to_the_end(folder: str) -> None:
-    history, weights = run(Path(folder), pause=0.005)
-    done = Path(folder) / "done"
-    torch.save([history, weights], done.with_suffix(".part"))
-    done.with_suffix(".part").rename(done)
+def run_to_the_end(folder: Path, variant: str, device: str, checkpoint_every: int) -> None:
+    if device == "cuda":
+        set_numerics(deterministic=True)
+    (folder / "started").touch()
+    result = run(
+        folder, variant=variant, device=device, ballast=10**6, checkpoint_every=checkpoint_every
+    )
+    torch.save(result, folder / "part")
+    (folder / "part").rename(folder / "done")
+
+
+def written_at(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def wait(ready: Callable[[], bool], process: Any) -> None:
+    while process.is_alive() and not ready():
+        time.sleep(0.0005)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    """Real processes, ended by SIGKILL at any moment, also while they write the checkpoint."""
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, variant: str, device: str) -> None:
+    """Real processes, ended by SIGKILL at any moment, about half of them while it saves.
+
+    A kill in a save leaves the temporary file behind: that is how we know that there was one.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "sklearn", "hypothesis"])
-    (tmp_path / "whole").mkdir()
-    whole = run(tmp_path / "whole")
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    moments = random.Random()
-    kills = 0
-    while not (folder / "done").exists():
-        process = context.Process(target=run_to_the_end, args=(str(folder),))
+    context.set_forkserver_preload(["course_lib.checks.training", "hypothesis", "torch._dynamo"])
+    chance = random.Random()
+
+    def started(folder: Path) -> Any:
+        (folder / "started").unlink(missing_ok=True)
+        every = chance.randint(1, 3)  # changes no bit
+        process = context.Process(target=run_to_the_end, args=(folder, variant, device, every))
         process.start()
-        if kills < 4:
-            before = time.monotonic()
-            while not (folder / "run.pt").exists() and time.monotonic() < before + 30:
-                time.sleep(0.01)
-            time.sleep(moments.uniform(0, 0.2))
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
+        wait((folder / "started").exists, process)
+        return process
+
+    def killed(folder: Path, in_a_save: bool) -> tuple[bool, bool]:
+        """Kill a run after a while; return whether it had not ended, and whether it was saving."""
+        temporary = folder / "run.pt.tmp"
+        before = written_at(temporary)
+        process = started(folder)
+        time.sleep(chance.uniform(0, length))
+        if in_a_save:
+            wait(lambda: written_at(temporary) not in (0, before), process)
+        process.kill()
         process.join()
-    history, weights = torch.load(folder / "done", weights_only=True)
-    assert history == whole[0]
-    assert torch.equal(weights, whole[1])
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode != 0, written_at(temporary) not in (0, before)
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    process, start = started(whole), time.monotonic()
+    process.join()
+    length = time.monotonic() - start
+    history, weights = torch.load(whole / "done", weights_only=True)
+    kills = kills_in_a_save = 0
+    while kills < KILLS / len(VARIANTS) or not kills_in_a_save:
+        assert kills < KILLS + 40, "no kill fell into a save"
+        folder = tmp_path / "killed"
+        folder.mkdir()
+        while not (folder / "done").exists():
+            was_alive, was_saving = killed(folder, in_a_save=chance.random() < 0.5)
+            kills += was_alive
+            kills_in_a_save += was_saving
+        resumed, resumed_weights = torch.load(folder / "done", weights_only=True)
+        assert resumed == history
+        assert torch.equal(resumed_weights, weights)
+        assert {file.name for file in folder.iterdir()} == {"started", "run.pt", "done"}
+        shutil.rmtree(folder)
 
 
-@pytest.mark.gpu
+def saved_run(folder: Path) -> Path:
+    with pytest.raises(Stopped):
+        run(folder, stop=20)
+    return folder / "run.pt"
+
+
+def assert_refused(path: Path) -> None:
+    """Assert a clear sentence, and that no part and no random generator has changed."""
+    model = loaded_network()
+    optimizer = torch.optim.AdamW(model.parameters())
+    loader = ResumableLoader(*data(), batch_size=6)
+    parts = {"model": model, "optimizer": optimizer, "scaler": LossScaler(), "loader": loader}
+    weights, torch_state, python_state = state_of(model), torch.get_rng_state(), random.getstate()
+    with pytest.raises(RuntimeError, match=r"run\.pt is no checkpoint of this run: move it away"):
+        Checkpoint(path, **parts).load()
+    assert torch.equal(state_of(model), weights)
+    assert not optimizer.state
+    assert (loader.epoch, loader.position) == (0, 0)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert random.getstate() == python_state
+
+
+def test_a_checkpoint_cut_at_any_byte_is_refused(tmp_path: Path) -> None:
+    path = saved_run(tmp_path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        starts = [entry.header_offset for entry in archive.infolist()] + [archive.start_dir]
+    lengths = {start + offset for start in starts for offset in (0, 1, 20, 40)}
+    lengths |= {*range(100), *range(len(whole) - 100, len(whole))}
+    lengths |= {*random.Random(0).sample(range(len(whole)), 100)}
+    for length in lengths:
+        path.write_bytes(whole[:length])
+        assert_refused(path)
+
+
+def test_a_checkpoint_with_a_wrong_bit_is_refused(tmp_path: Path) -> None:
+    """torch.load alone would not notice most of them."""
+    path = saved_run(tmp_path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if entry.file_size]
+    for entry in entries:
+        lengths = struct.unpack_from("<HH", whole, entry.header_offset + 26)  # of name and extras
+        start = entry.header_offset + 30 + sum(lengths)
+        damaged = bytearray(whole)
+        damaged[start + random.randrange(entry.file_size)] ^= 1 << random.randrange(8)
+        path.write_bytes(damaged)
+        assert_refused(path)
+
+
+def test_garbage_in_the_place_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    for garbage in (bytes(5000), random.Random(0).randbytes(5000), b"loss 0.5\n"):
+        path.write_bytes(garbage)
+        assert_refused(path)
+
+
+@dataclass
+class Code:
+    """What a file can hold that writes another one when it is unpickled."""
+
+    trace: Path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.trace,)
+
+
+def test_a_foreign_file_is_refused_and_its_code_does_not_run(tmp_path: Path) -> None:
+    path, trace = tmp_path / "run.pt", tmp_path / "trace"
+    foreign = {"parts": {}, "progress": {}, "rng": [], "more": Code(trace)}
+    torch.save(foreign, path)
+    assert_refused(path)
+    path.write_bytes(pickle.dumps(foreign, protocol=2))
+    assert_refused(path)
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(foreign))
+    assert trace.exists(), "the code would not have run in any case"
+
+
+def test_another_models_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 3))
+    parts = {"model": model, "optimizer": torch.optim.AdamW(model.parameters())}
+    others = {"scaler": LossScaler(), "loader": ResumableLoader(*data(), batch_size=6)}
+    Checkpoint(tmp_path / "run.pt", **parts, **others).save({})
+    assert_refused(tmp_path / "run.pt")
+
+
+# --- on a GPU -------------------------------------------------------------------------------------
+
+
+@pytest.mark.cuda
 @needs_cuda
 def test_a_step_without_a_scaler_never_waits_for_the_gpu() -> None:
     model = network().cuda()
@@ -471,7 +655,7 @@ def test_a_step_without_a_scaler_never_waits_for_the_gpu() -> None:
     assert result.loss.is_cuda
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @needs_cuda
 def test_float16_learns_on_the_gpu_with_either_scaler() -> None:
     for scaler in (LossScaler(), torch.amp.GradScaler("cuda")):

@@ -4,7 +4,7 @@ from contextlib import contextmanager, nullcontext
 from functools import reduce
 from io import BytesIO
 from itertools import chain, islice
-from math import inf
+from math import inf, isfinite
 from operator import add
 from pathlib import Path
 from random import getstate, setstate
@@ -99,7 +99,15 @@ class LossScaler:
 
 
 def train_step(
-    model, micro_batches, loss_fn, optimizer, *, scaler=None, max_norm=None, autocast_dtype=None
+    model,
+    micro_batches,
+    loss_fn,
+    optimizer,
+    *,
+    scaler=None,
+    max_norm=None,
+    autocast_dtype=None,
+    check_finite=False,
 ):
     params = [param for param in model.parameters() if param.requires_grad]
     kind = params[0].device.type
@@ -126,6 +134,8 @@ def train_step(
         factor = torch.clamp(max_norm / norm, max=1.0)
         for param in params:
             param.grad = param.grad * factor
+    if check_finite and not all(map(isfinite, [loss] if scaler else [loss, norm])):
+        raise FloatingPointError("inf or nan")
     made = True
     if scaler:
         old = scaler.get_scale()
@@ -215,25 +225,32 @@ def fit(
     patience=None,
     checkpoint=None,
     checkpoint_every=100,
+    monitor=lambda progress: None,
+    step=train_step,
     device="cpu",
 ):
     run = SimpleNamespace(updates=0, steps=[], evals=[], weights={}, bad=0, best=inf)
     if checkpoint and (found := checkpoint.load()):
         vars(run).update(found)
     settings = {"scaler": scaler, "max_norm": max_norm, "autocast_dtype": autocast_dtype}
-    done = 0 if max_steps is None else max_steps
+    done = inf if max_steps is None else max_steps
 
     def one(group):
         if schedule:
             for options in optimizer.param_groups:
                 options.update(lr=schedule(run.updates))
         moved = tree_map(lambda tensor: tensor.to(device), group)
-        loss, norm, made = train_step(model, moved, loss_fn, optimizer, **settings)
+        loss, norm, made = step(model, moved, loss_fn, optimizer, **settings)
         run.updates += int(made)
         run.steps.append([loss.item(), norm.item(), optimizer.param_groups[0]["lr"]])
+        monitor({"updates": run.updates, "history": history()})
         if checkpoint and not len(run.steps) % checkpoint_every:
             checkpoint.save(vars(run))
         return run.updates != done
+
+    def history():
+        losses, norms, rates = map(list, zip(*run.steps))
+        return {"loss": losses, "grad_norm": norms, "lr": rates, "eval": run.evals}
 
     def epoch():
         model.train()
@@ -254,5 +271,4 @@ def fit(
         loader.next_epoch()
     if run.weights:
         model.load_state_dict(run.weights)
-    losses, norms, rates = map(list, zip(*run.steps))
-    return {"loss": losses, "grad_norm": norms, "lr": rates, "eval": run.evals}
+    return history()

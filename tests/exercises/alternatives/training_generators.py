@@ -29,6 +29,9 @@ def resolve_device(device="auto"):
 class Nothing:
     """A scaler that is not enabled."""
 
+    def is_enabled(self):
+        return False
+
     def scale(self, outputs):
         return outputs
 
@@ -121,7 +124,15 @@ class LossScaler:
 
 
 def train_step(
-    model, micro_batches, loss_fn, optimizer, *, scaler=None, max_norm=None, autocast_dtype=None
+    model,
+    micro_batches,
+    loss_fn,
+    optimizer,
+    *,
+    scaler=None,
+    max_norm=None,
+    autocast_dtype=None,
+    check_finite=False,
 ):
     scaler = scaler or Nothing()
     optimizer.zero_grad(set_to_none=False)
@@ -139,6 +150,9 @@ def train_step(
     scaler.unscale_(optimizer)
     limit = float("inf") if max_norm is None else max_norm
     norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
+    watched = sum(result) if scaler.is_enabled() else sum(result) * norm
+    if check_finite and not watched.isfinite():
+        raise FloatingPointError(f"loss {sum(result)}, norm {norm}")
     start = scaler.get_scale()
     scaler.step(optimizer)
     scaler.update()
@@ -247,6 +261,8 @@ def fit(
     patience=None,
     checkpoint=None,
     checkpoint_every=100,
+    monitor=None,
+    step=train_step,
     device="cpu",
 ):
     run = Run(**((checkpoint.load() if checkpoint else None) or {}))
@@ -277,7 +293,7 @@ def fit(
         else:
             for options in optimizer.param_groups if schedule else ():
                 options["lr"] = schedule(run.updates)
-            loss, norm, made = train_step(
+            loss, norm, made = step(
                 model,
                 [(x.to(device), y.to(device)) for x, y in group],
                 loss_fn,
@@ -288,6 +304,9 @@ def fit(
             )
             rate = optimizer.param_groups[0]["lr"]
             run.steps.append([float(loss), float(norm), rate, int(made)])
+            if monitor:
+                losses = [row[0] for row in run.steps]
+                monitor({"updates": run.updates, "history": {"loss": losses}})
             if checkpoint and len(run.steps) % checkpoint_every == 0:
                 checkpoint.save(vars(run))
             if run.updates == max_steps:

@@ -138,6 +138,7 @@ def train_step(
     scaler=None,
     max_norm=None,
     autocast_dtype=None,
+    check_finite=False,
 ):
     total = 0
     for x, _ in micro_batches:
@@ -166,6 +167,11 @@ def train_step(
         for param in model.parameters():
             if param.grad is not None:
                 param.grad *= max_norm / norm
+    if check_finite:
+        if not torch.isfinite(mean):
+            raise FloatingPointError("the loss is not finite")
+        if (scaler is None or not scaler.is_enabled()) and not torch.isfinite(norm):
+            raise FloatingPointError("the gradient norm is not finite")
     stepped = True
     if scaler is None:
         optimizer.step()
@@ -266,6 +272,8 @@ def fit(
     patience=None,
     checkpoint=None,
     checkpoint_every=100,
+    monitor=None,
+    step=None,
     device="cpu",
 ):
     run = {
@@ -297,7 +305,10 @@ def fit(
                 if schedule is not None:
                     for param_group in optimizer.param_groups:
                         param_group["lr"] = schedule(run["made"])
-                loss, norm, stepped = train_step(
+                make_step = train_step
+                if step is not None:
+                    make_step = step
+                loss, norm, stepped = make_step(
                     model,
                     group,
                     loss_fn,
@@ -312,6 +323,8 @@ def fit(
                 run["losses"].append(loss.item())
                 run["norms"].append(norm.item())
                 run["rates"].append(optimizer.param_groups[0]["lr"])
+                if monitor is not None:
+                    monitor({"updates": run["made"], "history": {"loss": run["losses"]}})
                 if max_steps is not None and run["made"] == max_steps:
                     finished = True
                 if checkpoint is not None and len(run["losses"]) % checkpoint_every == 0:
