@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Models this small only lose time to a second thread, and results depend on their number.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help environment course test book serve lab release grade bench-grading mutation notebooks stubs lock clean
+.PHONY: help environment course test book serve lab release grade test-cuda bench bench-gpu bench-grading mutation notebooks stubs lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,16 @@ grade: environment ## grade submitted/: scores, feedback, grades.csv (one: ASSIG
 	@$(BIN)/python -m grading autograde $(ASSIGNMENT); graded=$$?; \
 	$(BIN)/python -m grading feedback $(ASSIGNMENT) && \
 	$(BIN)/python -m grading export $(ASSIGNMENT) && exit $$graded
+
+test-cuda: environment ## run the tests that need a GPU
+	$(BIN)/pytest -m cuda tests/exercises
+
+bench: environment ## time the training loop, optimizers, autograd, kernels (half an hour)
+	@for subject in loop optimizers autograd kernels; do \
+	$(BIN)/python tools/bench_$$subject.py || exit; done
+
+bench-gpu: environment ## time everything that needs a GPU (8 minutes)
+	@$(BIN)/python tools/bench_gpu.py
 
 bench-grading: environment ## grade 60 submissions with nbgrader, otter-grader and ours (an hour)
 	@$(BIN)/python tools/bench_grading.py

@@ -30,9 +30,9 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from bench_grading import machine
+from benchmark import machine, spread, store
 from grading_class import ASSIGNMENT, hand_in, make_class
-from grading_results import CLUSTER, estimate, spread, store, worked
+from grading_results import CLUSTER, estimate, worked
 
 from grading.autograde import JOURNAL
 from grading.course import Course

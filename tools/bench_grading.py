@@ -46,8 +46,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psutil
+from benchmark import QUIET, machine, store
 from grading_class import ASSIGNMENT, MODULE, hand_in, make_class
-from grading_results import QUIET, SPEED, caption, stage_table, store, summary, table
+from grading_results import SPEED, caption, stage_table, summary, table
 from nbgrader.api import MissingEntry
 from rich.console import Console
 
@@ -526,18 +527,6 @@ class Benchmark:
             },
         }
         return {**results, "summary": summary(results)}
-
-
-def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    models = re.findall(r"^model name\s*: (.*)", info.read_text() if info.exists() else "", re.M)
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": psutil.virtual_memory().total / 1e9,
-        "system": platform.platform(),
-        "load_before": os.getloadavg()[0],
-    }
 
 
 # --- the command ----------------------------------------------------------------------------------

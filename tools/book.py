@@ -36,11 +36,18 @@ OUTPUT_INPUTS = (
     "course_lib",
     "solutions",
     "requirements.txt",
+    "book/appendix/bench_autograd.json",
+    "book/appendix/bench_gpu.json",
+    "book/appendix/bench_kernels.json",
+    "book/appendix/bench_loop.json",
+    "book/appendix/bench_optimizers.json",
     "book/appendix/graders.json",
     "book/appendix/grading_cluster.json",
     "book/appendix/grading_speed.json",
     "grading/engine.py",
     "nbgrader_config.py",
+    "tools/bench_results.py",
+    "tools/benchmark.py",
     "tools/grading_results.py",
 )
 PAGE_INPUTS = (

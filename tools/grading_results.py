@@ -1,37 +1,21 @@
 """What the benchmarks of grading found: how it is summed up, stored, and shown in the book."""
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmark import APPENDIX, QUIET, spread
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from course_lib import plots
 
-APPENDIX = Path(__file__).resolve().parents[1] / "book" / "appendix"
 SPEED, CLUSTER = APPENDIX / "grading_speed.json", APPENDIX / "grading_cluster.json"
 
 IN_RUNS = ("notebook", "checks")
 """The stages of a submission that go on at the same time."""
-QUIET = 1.0
-"""The load average that a machine may have before a benchmark."""
 
 Results = dict[str, Any]
-
-
-def store(results: Results, path: Path) -> None:
-    """Write results with as many digits as they deserve."""
-    short = json.loads(
-        json.dumps(results), parse_float=lambda digits: float(f"{float(digits):.4g}")
-    )
-    text = json.dumps(short, indent=1)
-    # Numbers side by side: a list of sixty is one line.
-    text = re.sub(r'\[[^][{}"]*\]', lambda found: " ".join(found[0].split()), text)
-    path.write_text(f"{text}\n")
 
 
 # --- summing up -----------------------------------------------------------------------------------
@@ -80,10 +64,6 @@ def memory_of_a_worker(results: Results) -> float:
     """Return the MB of our engine with the most workers, shared out among them."""
     many = max(results["stages"], key=results["workers"].__getitem__)
     return float(results["memory"][many] / results["workers"][many])
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": median(values), "lowest": min(values), "highest": max(values)}
 
 
 def estimate(submissions: int, workers: int, figures: Results) -> float:
