@@ -40,17 +40,26 @@ def milliseconds(seconds: dict[str, float]) -> str:
 # --- the training loop ----------------------------------------------------------------------------
 
 
-def loop_table(results: Results) -> str:
-    """Return the time of a step of every loop, and its ratio to the loop by hand."""
-    tables = []
-    for title, found in results["comparisons"].items():
-        lines = [[title, "a step", "ratio"]]
-        base = next(iter(found["ratios_to"].values()))
-        for name, seconds in sorted(found["seconds"].items(), key=lambda row: row[1]["median"]):
-            lines.append([name, milliseconds(seconds), in_words(base[name], ".2f")])
-        lines += [[name, "", reason] for name, reason in found["missing"].items()]
-        tables.append(markdown(lines))
-    return "\n\n".join(tables)
+def loop_table(results: Results, *titles: str) -> str:
+    """Return the ratios of all loops' times to the loop by hand, a column for each comparison."""
+    comparisons = [results["comparisons"][title] for title in titles]
+    base, first = next(iter(comparisons[0]["ratios_to"].items()))
+    lines = [["a step of", *titles]]
+    for name in sorted(first, key=lambda name: first[name]["median"]):
+        cells = [
+            times_as_long(found["seconds"], found["ratios_to"][base], name, base)
+            for found in comparisons
+        ]
+        lines.append([name, *cells])
+    lines += [[name, reason] for name, reason in comparisons[0]["missing"].items()]
+    return markdown(lines)
+
+
+def times_as_long(seconds: dict[str, Any], ratios: dict[str, Any], name: str, base: str) -> str:
+    """Return the time of what all are compared with, the ratio to it of anything else."""
+    if name not in seconds:
+        return ""
+    return milliseconds(seconds[name]) if name == base else in_words(ratios[name], ".2f")
 
 
 def loop_plot(results: Results, *titles: str) -> Figure:
@@ -76,37 +85,26 @@ def loop_plot(results: Results, *titles: str) -> Figure:
     return fig
 
 
-def loop_in_words(results: Results, *titles: str) -> str:
-    """Return what the picture shows."""
-    told = []
-    for title in titles:
-        base = next(iter(results["comparisons"][title]["ratios_to"].values()))
-        told.append(
-            f"{title}: " + ", ".join(f"{name} {row['median']:.2f}" for name, row in base.items())
-        )
-    return f"Bars of the time of a step as a multiple of the loop by hand. {'; '.join(told)}."
-
-
 # --- optimizers -----------------------------------------------------------------------------------
 
 
 def optimizer_table(results: Results) -> str:
-    """Return the time of every optimizer's step as a multiple of torch's default."""
-    lines = [["optimizer", "parameters", "made by", "a step", "ratio", "distance"]]
-    for found in results["comparisons"]:
-        network = f"{found['tensors']} tensors, {found['parameters'] / 1e6:.2g} M"
-        for name, ratio in found["to_torch"].items():
-            distance = found["distance"][name]
-            lines.append(
-                [
-                    found["optimizer"],
-                    network,
-                    name,
-                    milliseconds(found["seconds"][name]),
-                    in_words(ratio, ".2f"),
-                    "0" if distance == 0 else f"{distance:.0e}",
-                ]
-            )
+    """Return the ratios of all optimizers' times to torch's default, a column for each network."""
+    networks = {
+        found["network"]: f"{found['tensors']} tensors, {found['parameters'] / 1e6:.2g} M"
+        for found in results["comparisons"]
+    }
+    lines = [["optimizer", "made by", *networks.values(), "distance"]]
+    for optimizer in dict.fromkeys(found["optimizer"] for found in results["comparisons"]):
+        comparisons = [found for found in results["comparisons"] if found["optimizer"] == optimizer]
+        for name in comparisons[0]["seconds"]:
+            cells = [
+                times_as_long(found["seconds"], found["to_torch"], name, "torch")
+                for found in comparisons
+            ]
+            distance = max(found["distance"][name] for found in comparisons)
+            told = "0" if distance == 0 else f"{distance:.0e}"
+            lines.append([optimizer, name, *cells, told])
     return markdown(lines)
 
 
