@@ -109,10 +109,11 @@ def metrics(path: str | Path) -> Figure:
     fig, axes = plt.subplots(3, 1, figsize=(6, 5.8), sharex=True)
     rows = (("loss", BLUE), ("grad_norm", GREEN), ("lr", ORANGE))
     for ax, (name, colour) in zip(axes, rows):
-        ax.plot(
-            [line["step"] for line in steps], [line[name] for line in steps], color=colour, lw=1.4
-        )
+        values = [line[name] for line in steps]
+        ax.plot([line["step"] for line in steps], values, color=colour, lw=1.4)
         ax.set(ylabel={"grad_norm": "gradient norm", "lr": "learning rate"}.get(name, name))
+        if name != "lr" and not any(value <= 0 for value in values):
+            ax.set_yscale("log")  # else a single high peak would make a flat line of the rest
     if evaluations:
         places = [line["step"] - 1 for line in evaluations]
         losses = [line["loss"] for line in evaluations]

@@ -141,6 +141,7 @@ def test_a_plot_reads_the_file(tmp_path: Path) -> None:
     assert list(norm) == history["grad_norm"]
     assert list(rate) == history["lr"]
     assert list(figure.axes[0].lines[1].get_xdata()) == [11, 23, 35, 47]
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
 
 
 def test_a_folder_that_is_not_there_is_told_at_the_first_step(tmp_path: Path) -> None:
