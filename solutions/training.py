@@ -617,7 +617,8 @@ def rng_state() -> list[dict[str, Any]]:
     numpy_name, numpy_keys, *numpy_rest = numpy_state
     own = {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "cuda": [torch.cuda.get_rng_state(gpu) for gpu in range(torch.cuda.device_count())],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
         "numpy": [numpy_name, torch.from_numpy(numpy_keys.astype(np.int64)), *numpy_rest],
         "python": random.getstate(),
     }
@@ -627,12 +628,15 @@ def rng_state() -> list[dict[str, Any]]:
 def set_rng_state(states: list[dict[str, Any]]) -> None:
     """Set every random generator to what ``rng_state`` returned.
 
-    To go on with more processes than before is possible, but not to the last bit.
+    To go on with more processes than before, or on another device, is possible, but not to the last
+    bit.
     """
     state = states[distributed.rank() % len(states)]
     torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    for gpu, cuda_state in zip(range(torch.cuda.device_count()), state["cuda"]):
+        torch.cuda.set_rng_state(cuda_state, gpu)
+    if state["mps"] is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
     numpy_name, numpy_keys, *numpy_rest = state["numpy"]
     np.random.set_state((numpy_name, numpy_keys.numpy(), *numpy_rest))  # noqa: NPY002
     random.setstate(state["python"])

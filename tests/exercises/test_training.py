@@ -37,7 +37,9 @@ from course_lib.training import (
     fit,
     keep_best,
     resolve_device,
+    rng_state,
     set_numerics,
+    set_rng_state,
     train_step,
 )
 
@@ -635,6 +637,16 @@ def test_another_models_checkpoint_is_refused(tmp_path: Path) -> None:
     others = {"scaler": LossScaler(), "loader": ResumableLoader(*data(), batch_size=6)}
     Checkpoint(tmp_path / "run.pt", **parts, **others).save({})
     assert_refused(tmp_path / "run.pt")
+
+
+def test_generators_that_this_machine_lacks_are_left_out() -> None:
+    state = rng_state()[0]
+    drawn = torch.rand(3)
+    state["cuda"] += 64 * [torch.zeros(16, dtype=torch.uint8)]
+    if state["mps"] is None:
+        state["mps"] = torch.zeros(44, dtype=torch.uint8)
+    set_rng_state([state])
+    assert torch.equal(torch.rand(3), drawn)
 
 
 # --- on a GPU -------------------------------------------------------------------------------------
