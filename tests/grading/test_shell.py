@@ -367,7 +367,7 @@ def test_cells_after_the_end_fail_with_the_reason(show: Show, cell: str, reason:
 
 
 def test_too_many_outputs(show: Show) -> None:
-    shown = show(f"for number in range({2 * MOST_OUTPUTS}):\n    display(number)\n1 / 0", "5")
+    shown = show(f"for number in range({MOST_OUTPUTS + 100}):\n    display(number)\n1 / 0", "5")
     assert len(shown.cells[0]) == MOST_OUTPUTS
     assert error_of(shown.cells[0])[0] == "ZeroDivisionError"
     assert shown.cells[1] == [result(2, "5")]
