@@ -35,6 +35,7 @@ from benchmark import (
     command,
     command_line,
     go_on_with,
+    in_short,
     machine,
     paired,
     ratios,
@@ -352,9 +353,8 @@ def batch_of(name: str) -> int:
 
 def told(name: str, error: Exception) -> str:
     """Tell what went wrong, and return it in short."""
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    tell(f"{name} is left out: {reason}")
-    return reason
+    tell(f"{name} is left out: {in_short(error)}")
+    return in_short(error)
 
 
 # --- graphs ---------------------------------------------------------------------------------------

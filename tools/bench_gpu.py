@@ -54,8 +54,8 @@ from benchmark import (
     Times,
     command,
     command_line,
+    in_short,
     machine,
-    no_wait,
     paired,
     require_quiet,
     spread,
@@ -68,7 +68,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.cuda_graphs import GraphedStep
 from course_lib.stability import warmup_cosine
-from course_lib.training import LossScaler, ResumableLoader, fit, train_step, why_missing
+from course_lib.training import (
+    LossScaler,
+    ResumableLoader,
+    fit,
+    set_numerics,
+    train_step,
+    why_missing,
+)
 
 MAX_NORM = 1.0
 FIRST = 20
@@ -116,9 +123,7 @@ class Precision(NamedTuple):
     autocast: torch.dtype | None = None
 
     def begin(self) -> None:
-        # By the older names: torch.compile reads them, and torch refuses a mixture with the newer.
-        torch.backends.cuda.matmul.allow_tf32 = self.tf32
-        torch.backends.cudnn.allow_tf32 = self.tf32
+        set_numerics(tf32=self.tf32)
 
     def context(self, device: torch.device) -> AbstractContextManager:
         return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)
@@ -712,9 +717,8 @@ class Benchmark:
         try:
             return part()
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            self.results["failed"][name] = reason
-            tell(f"{name} failed: {reason}")
+            self.results["failed"][name] = in_short(error)
+            tell(f"{name} failed: {in_short(error)}")
             return None
         finally:
             clean_up(self.device)
@@ -729,7 +733,7 @@ class Benchmark:
             candidates,
             rounds=rounds,
             seconds=self.seconds,
-            synchronize=torch.cuda.synchronize if self.measured else no_wait,
+            device=self.device,
             title=title,
         )
 
@@ -956,7 +960,6 @@ def main() -> None:
         torch.set_num_threads(1)
     if options.trial:
         options.rounds = 1
-    torch.backends.cudnn.benchmark = True
     require_quiet()
     benchmark = Benchmark(device, options)
     try:

@@ -35,7 +35,6 @@ from benchmark import (
     command,
     command_line,
     machine,
-    no_wait,
     paired,
     progress,
     ratios,
@@ -159,8 +158,7 @@ Runs = Mapping[str, Callable[[], Any]]
 
 
 def timed(runs: Runs, device: str, rounds: int, seconds: float, title: str) -> dict[str, Any]:
-    wait = no_wait if device == "cpu" else torch.cuda.synchronize
-    times = paired(runs, rounds=rounds, seconds=seconds, synchronize=wait, title=title)
+    times = paired(runs, rounds=rounds, seconds=seconds, device=device, title=title)
     return {
         "seconds": {name: spread(row) for name, row in times.items()},
         "time_ratios": ratios(times, next(iter(runs))),

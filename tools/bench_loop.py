@@ -46,6 +46,7 @@ from benchmark import (
     command,
     command_line,
     go_on_with,
+    in_short,
     machine,
     paired,
     ratios,
@@ -583,7 +584,7 @@ def try_out(frameworks: Mapping[str, Train], task: Task) -> tuple[dict[str, Trai
             silent(train, task)
             usable[name] = partial(silent, train)
         except Exception as error:
-            missing[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            missing[name] = in_short(error)
             tell(f"{name} is left out. {missing[name]}")
     return usable, missing
 

@@ -24,7 +24,6 @@ from benchmark import (
     command,
     command_line,
     machine,
-    no_wait,
     paired,
     progress,
     ratios,
@@ -136,7 +135,7 @@ def compare(name: str, network: str, device: str, rounds: int, seconds: float) -
         {way: candidate.optimizer.step for way, candidate in ways.items()},
         rounds=rounds,
         seconds=seconds,
-        synchronize=no_wait if device == "cpu" else torch.cuda.synchronize,
+        device=device,
         title=title,
     )
     return {

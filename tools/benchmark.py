@@ -55,7 +55,7 @@ def paired(
     *,
     rounds: int,
     seconds: float = 0.2,
-    synchronize: Callable[[], object] = no_wait,
+    device: str | torch.device = "cpu",
     title: str = "rounds",
 ) -> Times:
     """Time candidates in turns.
@@ -68,12 +68,13 @@ def paired(
         rounds: how often each is timed.
         seconds: about how long a timing lasts, by as many calls as that takes; 0 for one call.
             They are counted before the first round, which also warms up.
-        synchronize: waits for the device: ``torch.cuda.synchronize`` on a GPU.
+        device: where they compute; a timing lasts until it is done.
         title: what the bar says.
 
     Returns:
         The seconds of a call, for every candidate and round.
     """
+    synchronize = torch.cuda.synchronize if torch.device(device).type == "cuda" else no_wait
     gc.freeze()  # garbage is looked for in what the candidates make, not in all that was imported
     calls = {
         name: calls_within(seconds, candidate, synchronize)
@@ -227,6 +228,11 @@ def progress(items: Iterable[Item], title: str) -> Iterator[Item]:
 
 def tell(sentence: str) -> None:
     print(sentence, file=sys.stderr)
+
+
+def in_short(error: Exception) -> str:
+    """Return what went wrong in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 # --- other libraries ------------------------------------------------------------------------------
